@@ -29,7 +29,10 @@ _STYLE = {
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     "The house style, for the figures made inside the block."
-    with mpl.rc_context(_STYLE): yield
+    before = {k: mpl.rcParams[k] for k in _STYLE}  # these alone: rc_context would also undo a backend chosen inside the block
+    mpl.rcParams.update(_STYLE)
+    try: yield
+    finally: mpl.rcParams.update(before)
 
 # %% ../nbs/01_plots.ipynb #d8efe024
 def subplots(rows: int = 1, cols: int = 1,  # panels
@@ -137,11 +140,11 @@ def levels_panel(ax,             # Axes
 # %% ../nbs/01_plots.ipynb #53daabc7
 def _check_tree(levels, arity, **same) -> tuple[list[np.ndarray], list[int], list]:
     "The levels as arrays and the arity as a list, or a ValueError where the widths of a tree do not fit together."
-    levels, arity = [np.ravel(_arrays(x=x)[0]).astype(int) for x in levels], list(np.atleast_1d(arity))
+    levels, arity = [np.ravel(_arrays(x=x)[0]).astype(int) for x in levels], np.atleast_1d(arity).tolist()
     if len(arity) == 1: arity *= len(levels) - 1
     widths = np.cumprod([1, *arity]).tolist()
     if [len(x) for x in levels] != widths:
-        raise ValueError(f"levels have widths {[len(x) for x in levels]}; a tree of arity {tuple(map(int, arity))} has {widths}")
+        raise ValueError(f"levels have widths {[len(x) for x in levels]}; a tree of arity {tuple(arity)} has {widths}")
     for name, extra in same.items():
         if extra is not None and [np.size(x) for x in extra] != widths:
             raise ValueError(f"{name} has widths {[np.size(x) for x in extra]}; the levels have {widths}")
@@ -198,11 +201,12 @@ def noise(axes,                # one Axes, or one for each panel
     with style():
         for k, (ax, p) in enumerate(zip(axes, panels)):
             image = ax.imshow(p.T, cmap="Blues", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-            if truth is not None:
-                ax.plot(np.arange(len(p)), _arrays(truth=truth)[0], "o", ms=5, mfc="none", mec="#b2182b", mew=1)
+            for edge, width in (("white", 2.6), ("black", 1.)) if truth is not None else ():  # seen on light and on dark
+                ax.plot(np.arange(len(p)), _arrays(truth=truth)[0], "o", ms=5, mfc="none", mec=edge, mew=width)
             if times is not None: ax.set_title(f"t = {float(times[k]):.3g}", pad=3)
             names_ = range(p.shape[1]) if names is None else names
             if p.shape[1] <= 16: ax.set_yticks(range(p.shape[1]), list(map(str, names_)))
+            ax.xaxis.set_major_locator(mpl.ticker.MaxNLocator(integer=True))
             ax.set(xlabel="position", ylabel="symbol")
             ax.label_outer()
         if label: axes[0].figure.colorbar(image, ax=axes, label=label, shrink=0.9, pad=0.01)

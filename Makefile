@@ -1,0 +1,72 @@
+# Two commands are enough: `make book` and `make test`. Both make .venv first; `make help` lists the rest.
+PYTHON ?= python3
+BIN    := .venv/bin
+EXP    ?= phase_transition
+
+# One process a core: notebooks and tests run side by side, each with one thread that waits without spinning.
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+unexport IN_TEST
+
+.PHONY: help env book test sync notebooks pytest check reference readme clean clean-all
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make book       the book: install, run the experiments (quick preset), render; prints the path of its front page'
+	@echo 'make test       export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
+	@echo 'make check      make test, the slow tests, and every page of the full book in the browser'
+	@echo 'make reference EXP=phase_transition   the reference preset of an experiment, results into book/reference/'
+	@echo 'make readme     README.md from nbs/index.ipynb'
+	@echo 'make env        only the environment, .venv (make PYTHON=python3.12 for another interpreter;'
+	@echo '                TORCH_INDEX=https://download.pytorch.org/whl/cpu for a build of torch without CUDA)'
+	@echo 'make clean      remove what was built; make clean-all removes .venv as well'
+
+# The stamp is newer than the two files that say what is installed, so a second make installs nothing.
+env: .venv/installed
+.venv/installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(if $(TORCH_INDEX),$(BIN)/pip install -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/pip install -c constraints.txt -e '.[run,book,dev]'
+	@touch $@
+
+book: env
+	$(BIN)/python book/build.py
+
+# Each part of `make test` leaves its seconds in .venv/parts.
+timed = @start=$$(date +%s); echo "== $(1)"; $(2) || exit 1; echo "$$(($$(date +%s) - start)) s  $(1)" >> .venv/parts
+
+test: env
+	@rm -f .venv/parts
+	@$(MAKE) --no-print-directory sync notebooks pytest
+	@echo '== slowest parts'; sort -rn .venv/parts
+
+sync: env
+	$(call timed,export in sync,bash -c '\
+	  state() { find rhmdiff nbs README.md -name "*.py" -o -name "*.ipynb" -o -name "README.md" | sort | xargs sha256sum; }; \
+	  before=$$(state); $(BIN)/nbdev_clean && $(BIN)/nbdev_export && $(BIN)/python book/readme.py && \
+	  diff <(echo "$$before") <(state) || { echo "the files above were not what nbdev_clean, nbdev_export and make readme write: they are now"; exit 1; }')
+
+notebooks: env
+	$(call timed,library notebooks and walkthroughs,$(BIN)/nbdev_test --skip_folder_re '^([_.]|experiments)' --n_workers 2 --timing)
+
+pytest: env
+	$(call timed,pytest,$(BIN)/python -m pytest -m 'not slow' --durations 12 --durations-min 1)
+
+check: test book
+	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest -m slow --durations 12
+	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest tests/test_book.py
+
+reference: env
+	$(BIN)/python -c "from rhmdiff.runs import run; run('nbs/experiments/$(EXP).ipynb', {'preset': 'reference', 'output': 'book/reference/$(EXP)'}, 'runs/$(EXP)-reference.ipynb', progress=True)"
+	@ls book/reference/$(EXP)
+
+readme: env
+	$(BIN)/python book/readme.py
+
+clean:
+	rm -rf book/_build book/_stage runs .pytest_cache .hypothesis
+	find rhmdiff tests book nbs -name __pycache__ -prune -exec rm -rf {} +
+
+clean-all: clean
+	rm -rf .venv rhmdiff.egg-info

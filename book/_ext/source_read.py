@@ -1,0 +1,109 @@
+"""How a notebook is shown in the book: its plumbing left out, its definitions marked, its figures named.
+
+A committed notebook carries directives for nbdev (`#| export`, `#| hide`, ...) and for figures. The book reads an
+executed copy of it through `readable`, which changes only what is displayed.
+"""
+import ast
+import json
+import re
+from pathlib import Path
+
+import yaml
+
+FOLD = 25          # exported definitions up to this many lines are shown open
+FOLD_FIGURE = 12   # and code that only draws a figure
+DIRECTIVE = re.compile(r"^#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
+DEFINES = re.compile(r"(:label:\s*|\$\$\s*\(|^\()([\w-]+)", re.M)
+REFERS = re.compile(r"(\{(?:numref|ref|eq)\}`(?:[^`<]*<)?)([\w-]+)")
+
+
+def split(source: str) -> tuple[dict, str]:
+    "The directives at the head of a code cell, and the code below them."
+    lines, found = source.splitlines(), {}
+    while lines and (match := DIRECTIVE.match(lines[0])):
+        found[match[1]] = match[2]
+        lines.pop(0)
+    return found, "\n".join(lines).strip("\n")
+
+
+def parse(code: str) -> list[ast.stmt]:
+    "The statements of a cell; none for cells that are not plain Python (shell lines, magics)."
+    try: return ast.parse(code).body
+    except SyntaxError: return []
+
+
+def fold(cell: dict, prompt: str) -> None:
+    cell["metadata"].setdefault("tags", []).append("hide-input")
+    cell["metadata"]["mystnb"] = {**cell["metadata"].get("mystnb", {}), "code_prompt_show": prompt, "code_prompt_hide": "Hide"}
+
+
+def merge_parameters(defaults: str, injected: str) -> str:
+    "The parameters cell as it ran: papermill's values written over the defaults, comments kept."
+    values = {n.targets[0].id: ast.get_source_segment(injected, n.value) for n in parse(injected) if isinstance(n, ast.Assign)}
+    lines = defaults.splitlines()
+    for node in reversed(parse(defaults)):
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if not isinstance(target, ast.Name) or target.id not in values: continue
+        first, last, v = node.value.lineno - 1, node.value.end_lineno - 1, node.value
+        head = lines[first].encode()[:v.col_offset].decode()
+        tail = lines[last].encode()[v.end_col_offset:].decode()
+        lines[first:last + 1] = [head + values[target.id] + tail]
+    return "\n".join(lines)
+
+
+def show_code(cell: dict, directives: dict, code: str) -> None:
+    "Mark, fold or name a code cell that is shown."
+    body, size = parse(code), len(code.splitlines())
+    if {"export", "exporti", "exports"} & directives.keys():
+        cell["metadata"].setdefault("tags", []).append("definition")
+        if body and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body): fold(cell, "Imports")
+        elif size > FOLD:
+            names = [n.name for n in body if hasattr(n, "name")]
+            fold(cell, f"The definition of {', '.join(names) or 'these constants'} ({size} lines)")
+    if "label" in directives:
+        caption = directives.get("fig-cap", "")
+        if caption[:1] in "\"'": caption = yaml.safe_load(caption)
+        figure = {"name": directives["label"], "caption": caption}
+        cell["metadata"]["mystnb"] = {"figure": figure, "image": {"alt": re.sub(r"[$`{}\\]", "", caption)}}
+        if size > FOLD_FIGURE: fold(cell, "The code of this figure")
+
+
+def rename(nb: dict, suffix: str) -> dict:
+    "The notebook with `suffix` on every label it defines, where it is defined and where it is referred to."
+    own = {split("".join(c["source"]))[0].get("label") for c in nb["cells"] if c["cell_type"] == "code"}
+    text = [c for c in nb["cells"] if c["cell_type"] == "markdown"]
+    own |= {match[2] for c in text for match in DEFINES.finditer("".join(c["source"]))}
+    def mark(match): return match[0] + suffix if match[2] in own else match[0]
+    def edit(cell):
+        source = "".join(cell["source"])
+        if cell["cell_type"] == "code": source = re.sub(r"(#\| label:\s*)([\w-]+)", mark, source)
+        if cell["cell_type"] == "markdown": source = REFERS.sub(mark, DEFINES.sub(mark, source))
+        return {**cell, "source": source}
+    return {**nb, "cells": [edit(c) for c in nb["cells"]]}
+
+
+def readable(nb: dict) -> dict:
+    "The notebook as the book shows it."
+    cells = []
+    tagged = {tag: "".join(c["source"]) for c in nb["cells"] for tag in c["metadata"].get("tags", [])}
+    for cell in nb["cells"]:
+        source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
+        if cell["cell_type"] == "code":
+            directives, source = split(source)
+            plumbing = {"default_exp", "hide"} & directives.keys() or "nbdev_export(" in source
+            if plumbing or "injected-parameters" in tags or not source: continue
+            if "parameters" in tags and "injected-parameters" in tagged:
+                source = merge_parameters(source, tagged["injected-parameters"])
+            show_code(cell, directives, source)
+        cells.append({**cell, "source": source})
+    return {**nb, "cells": cells}
+
+
+def on_source_read(app, docname: str, source: list) -> None:
+    if not str(app.env.doc2path(docname)).endswith(".ipynb"): return
+    source[0] = json.dumps(readable(json.loads(source[0])))
+
+
+def setup(app):
+    app.connect("source-read", on_source_read)
+    return {"parallel_read_safe": True, "version": str(Path(__file__).stat().st_mtime_ns)}

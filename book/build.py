@@ -1,0 +1,163 @@
+"""Build the book: execute its notebooks, stage the pages, render them.
+
+    python book/build.py                                   # the whole book, as `make book` does
+    python book/build.py --preset smoke --plain --to /tmp  # a reduced one: tiny experiments, library pages not executed
+
+Notebooks are committed without outputs. Copies are executed in `book/_stage/executed`, several at a time with one thread
+each, and kept there under a hash of what they depend on, so that a second build runs only what has changed.
+"""
+import argparse
+import hashlib
+import json
+import multiprocessing as mp
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from pathlib import Path
+
+BOOK = Path(__file__).resolve().parent
+ROOT = BOOK.parent
+sys.path.insert(0, str(BOOK/"_ext"))
+
+
+@dataclass(frozen=True)
+class Page:
+    "A notebook page: `name` is its place in the contents, `notebook` the file it is made of."
+    name: str
+    notebook: str
+    parameters: dict = field(default_factory=dict, hash=False)
+    title: str = ""        # replaces the notebook's own heading where one notebook makes two pages
+
+
+# Experiments, in the order they are started. The second page runs the first one's notebook on a grammar of the thesis.
+EXPERIMENTS = [
+    Page("nbs/experiments/phase_transition", "nbs/experiments/phase_transition.ipynb"),
+    Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
+         {"grammar": "BINARY_3_LEVEL_GRAMMAR"}, "The same experiment on a grammar of the thesis"),
+]
+
+
+def contents() -> list[str]:
+    "Every page of the table of contents, in order."
+    import yaml
+    toc = yaml.safe_load((BOOK/"_toc.yml").read_text())
+    return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+
+
+def notebook_pages() -> list[Page]:
+    "The pages made of notebooks: experiments first, since they take longest."
+    named = {page.name for page in EXPERIMENTS}
+    others = [n for n in contents() if n.startswith("nbs/") and n not in named]
+    return EXPERIMENTS + [Page(n, f"{n}.ipynb") for n in others]
+
+
+def fingerprint(page: Page, preset: str) -> str:
+    "A hash of all that an executed page depends on: its notebook, the library, the pins and its parameters."
+    digest = hashlib.sha256(repr((sorted(page.parameters.items()), preset)).encode())
+    for path in [ROOT/page.notebook, ROOT/"constraints.txt", *sorted((ROOT/"rhmdiff").glob("*.py"))]:
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:12]
+
+
+def record(executed: Path) -> Path:
+    "Where an experiment left its parameters, provenance and summary."
+    return executed.with_suffix("")/"run.json"
+
+
+def execute(page: Page, preset: str, out: Path) -> float:
+    "Execute `page` into the notebook `out`; an experiment's results go into the folder beside it. Seconds taken."
+    from rhmdiff.runs import run
+    print(f"started {page.name}", flush=True)
+    if page in EXPERIMENTS:
+        shutil.rmtree(out.with_suffix(""), ignore_errors=True)
+        return run(page.notebook, {"preset": preset, **page.parameters}, out).seconds
+    os.chdir((ROOT/page.notebook).parent)  # as under nbdev_test
+    return run(ROOT/page.notebook, {}, ROOT/out).seconds
+
+
+def execute_all(pages: list[Page], preset: str, store: Path, jobs: int) -> dict[Page, Path]:
+    "The executed notebook of each page, new or kept; raises once all have ended if any failed."
+    out = {p: store/f"{p.name.replace('/', '-')}.{fingerprint(p, preset)}.ipynb" for p in pages}
+    due = [p for p in pages if not out[p].exists() or (p in EXPERIMENTS and not record(out[p]).exists())]
+    print(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time", flush=True)
+    failed = []
+    with ProcessPoolExecutor(jobs, mp_context=mp.get_context("spawn")) as pool:
+        futures = {pool.submit(execute, p, preset, out[p]): p for p in due}
+        for done, future in enumerate(as_completed(futures), 1):
+            page = futures[future]
+            try:
+                print(f"[{done}/{len(due)}] {page.name}: {future.result():.0f} s", flush=True)
+                forget(store, page, keep=out[page])
+            except Exception as error:
+                failed.append(page.name)
+                print(f"[{done}/{len(due)}] {page.name} FAILED\n{error}", flush=True)
+    if failed: raise SystemExit(f"not executed: {', '.join(failed)}")
+    return out
+
+
+def forget(store: Path, page: Page, keep: Path) -> None:
+    "Remove what earlier versions of `page` left in `store`."
+    for old in store.glob(f"{page.name.replace('/', '-')}.*"):
+        if old.stem == keep.stem: continue
+        shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
+    "Lay out in `site` what Sphinx reads: the book's own files, the notebooks, and the runs' numbers in the configuration."
+    import yaml
+    from source_read import rename
+    shutil.rmtree(site, ignore_errors=True)
+    shutil.copytree(BOOK, site, ignore=shutil.ignore_patterns("_stage", "_build", "__pycache__", "reference"))
+    numbers = {}
+    for page in [*executed, *plain]:
+        nb = json.loads(executed.get(page, ROOT/page.notebook).read_text())
+        if page.title:
+            nb = rename(nb, "-" + page.name.rsplit("_", 1)[-1])
+            first = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
+            first["source"] = f"# {page.title}\n" + first["source"].partition("\n")[2]
+        target = site/f"{page.name}.ipynb"
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(json.dumps(nb))
+        if page in EXPERIMENTS:
+            numbers[Path(page.name).name] = json.loads(record(executed[page]).read_text())
+    config = yaml.safe_load((site/"_config.yml").read_text())
+    config["sphinx"]["config"]["myst_substitutions"] = numbers
+    (site/"_config.yml").write_text(yaml.safe_dump(config))
+
+
+def render(site: Path, to: Path) -> Path:
+    "Run Jupyter Book with warnings as errors; the path of the front page."
+    html = to/"_build"/"html"
+    shutil.rmtree(html, ignore_errors=True)
+    command = [Path(sys.executable).parent/"jupyter-book", "build", str(site), "--path-output", str(to),
+               "-W", "-n", "--keep-going", "--all", "-q"]
+    if subprocess.run(command).returncode: raise SystemExit("the book has warnings or errors, listed above")
+    return html/"index.html"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--preset", default="quick", help="preset of the experiments (quick)")
+    parser.add_argument("--plain", action="store_true", help="show library pages and walkthroughs without executing them")
+    parser.add_argument("--to", type=Path, default=BOOK, help="folder that receives _build and _stage (book)")
+    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="notebooks executed at a time (one a core)")
+    args = parser.parse_args()
+    os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")  # inherited by the kernels
+    os.chdir(ROOT)
+    start, to = time.monotonic(), args.to.resolve()
+    if to.is_relative_to(ROOT): to = to.relative_to(ROOT)  # short paths in what the pages show
+    pages = notebook_pages()
+    plain = [p for p in pages if args.plain and p not in EXPERIMENTS]
+    executed = execute_all([p for p in pages if p not in plain], args.preset, to/"_stage"/"executed", args.jobs)
+    print("rendering", flush=True)
+    stage(to/"_stage"/"site", executed, plain)
+    index = render(to/"_stage"/"site", to)
+    print(f"{len(contents())} pages in {time.monotonic() - start:.0f} s")
+    print(index)
+
+
+if __name__ == "__main__": main()
