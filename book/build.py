@@ -9,6 +9,7 @@ each, and kept there under a hash of what they depend on, so that a second build
 import argparse
 import hashlib
 import json
+import math
 import multiprocessing as mp
 import os
 import shutil
@@ -71,7 +72,7 @@ def record(executed: Path) -> Path:
 def execute(page: Page, preset: str, out: Path) -> float:
     "Execute `page` into the notebook `out`; an experiment's results go into the folder beside it. Seconds taken."
     from rhmdiff.runs import run
-    print(f"started {page.name}", flush=True)
+    say(f"started {page.name}")
     if page in EXPERIMENTS:
         shutil.rmtree(out.with_suffix(""), ignore_errors=True)
         return run(page.notebook, {"preset": preset, **page.parameters}, out).seconds
@@ -79,23 +80,35 @@ def execute(page: Page, preset: str, out: Path) -> float:
     return run(ROOT/page.notebook, {}, ROOT/out).seconds
 
 
+def errors_to(log: Path) -> None:
+    "Send what this process and its kernels write to stderr to a file: kernels greet each start with a warning."
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
+
+
+def say(text: str) -> None:
+    "Print a line in one piece, though several processes print."
+    print(text + "\n", end="", flush=True)
+
+
 def execute_all(pages: list[Page], preset: str, store: Path, jobs: int) -> dict[Page, Path]:
     "The executed notebook of each page, new or kept; raises once all have ended if any failed."
     out = {p: store/f"{p.name.replace('/', '-')}.{fingerprint(p, preset)}.ipynb" for p in pages}
     due = [p for p in pages if not out[p].exists() or (p in EXPERIMENTS and not record(out[p]).exists())]
-    print(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time", flush=True)
+    say(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time")
     failed = []
-    with ProcessPoolExecutor(jobs, mp_context=mp.get_context("spawn")) as pool:
+    log = store/"log.txt"
+    store.mkdir(parents=True, exist_ok=True)
+    with ProcessPoolExecutor(jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)) as pool:
         futures = {pool.submit(execute, p, preset, out[p]): p for p in due}
         for done, future in enumerate(as_completed(futures), 1):
             page = futures[future]
             try:
-                print(f"[{done}/{len(due)}] {page.name}: {future.result():.0f} s", flush=True)
+                say(f"[{done}/{len(due)}] {page.name}: {future.result():.0f} s")
                 forget(store, page, keep=out[page])
             except Exception as error:
                 failed.append(page.name)
-                print(f"[{done}/{len(due)}] {page.name} FAILED\n{error}", flush=True)
-    if failed: raise SystemExit(f"not executed: {', '.join(failed)}")
+                say(f"[{done}/{len(due)}] {page.name} FAILED\n{error}")
+    if failed: raise SystemExit(f"not executed: {', '.join(failed)} (kernel messages in {log})")
     return out
 
 
@@ -104,6 +117,38 @@ def forget(store: Path, page: Page, keep: Path) -> None:
     for old in store.glob(f"{page.name.replace('/', '-')}.*"):
         if old.stem == keep.stem: continue
         shutil.rmtree(old) if old.is_dir() else old.unlink()
+
+
+def value(x: float, se: float | None = None) -> str:
+    "A number with its standard error, or an en dash where it was not measured."
+    if x is None or math.isnan(x): return "–"
+    return f"{x:.3f}" if se is None or math.isnan(se) else f"{x:.3f} ± {se:.3f}"
+
+
+def rows(head: list, body: list[list]) -> str:
+    "A table in Markdown."
+    return "\n".join("| " + " | ".join(map(str, row)) + " |" for row in [head, ["---"] * len(head), *body])
+
+
+def findings(results: Path) -> dict:
+    "What the front page says of a run of phase_transition, as text: `{{ phase_transition.critical }}` and so on."
+    import pandas as pd
+    run = json.loads((results/"run.json").read_text())
+    asked, found = run["parameters"], run["summary"]
+    halves, curves = pd.read_csv(results/"halves.csv"), pd.read_csv(results/"curves.csv")
+    shallow, deep, critical = min(found["depths"]), max(found["depths"]), found["critical_noise"]
+    half = {(h.noise, h.depth): h for h in halves.itertuples()}
+    top = curves.query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
+    text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "steps")}
+    text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(found["classes"]), "critical": value(critical) if critical else "–"}
+    for name, side in (("below", top[top.t <= (critical or .5) - .09][-1:]), ("above", top[top.t >= (critical or .5) + .09][:1])):
+        for r in side.itertuples(): text |= {name: value(r.mean, r.se), f"t_{name}": f"{r.t:.2f}"}
+    def width(depth): return value(half["belief", depth].width / half["belief", depth].half)
+    text |= {"width_shallow": width(shallow), "width_deep": width(deep)}
+    text["halves"] = rows(["noise", *(f"$L = {L}$" for L in found["depths"])],
+                          [[n, *(value(half[n, L].half, half[n, L].half_se) for L in found["depths"])] for n in asked["noises"]])
+    text["gaps"] = rows(["noise", "Bayes gap (nats per noised token)"], [[g["noise"], value(g["gap"], g["se"])] for g in found["gaps"]])
+    return text
 
 
 def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
@@ -123,7 +168,11 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(json.dumps(nb))
         if page in EXPERIMENTS:
-            numbers[Path(page.name).name] = json.loads(record(executed[page]).read_text())
+            name, results = Path(page.name).name, executed[page].with_suffix("")
+            numbers[name] = findings(results)
+            for figure in results.glob("*.png"):
+                (site/"runs"/name).mkdir(parents=True, exist_ok=True)
+                shutil.copy(figure, site/"runs"/name)
     config = yaml.safe_load((site/"_config.yml").read_text())
     config["sphinx"]["config"]["myst_substitutions"] = numbers
     (site/"_config.yml").write_text(yaml.safe_dump(config))
@@ -153,7 +202,7 @@ def main():
     pages = notebook_pages()
     plain = [p for p in pages if args.plain and p not in EXPERIMENTS]
     executed = execute_all([p for p in pages if p not in plain], args.preset, to/"_stage"/"executed", args.jobs)
-    print("rendering", flush=True)
+    say("rendering")
     stage(to/"_stage"/"site", executed, plain)
     index = render(to/"_stage"/"site", to)
     print(f"{len(contents())} pages in {time.monotonic() - start:.0f} s")

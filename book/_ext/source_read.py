@@ -65,6 +65,7 @@ def show_code(cell: dict, directives: dict, code: str) -> None:
         if caption[:1] in "\"'": caption = yaml.safe_load(caption)
         figure = {"name": directives["label"], "caption": caption}
         cell["metadata"]["mystnb"] = {"figure": figure, "image": {"alt": re.sub(r"[$`{}\\]", "", caption)}}
+        cell["outputs"] = [o for o in cell["outputs"] if "image/png" in o.get("data", {})]  # the figure, not its repr
         if size > FOLD_FIGURE: fold(cell, "The code of this figure")
 
 
@@ -96,6 +97,7 @@ def readable(nb: dict) -> dict:
                 source = merge_parameters(source, tagged["injected-parameters"])
             show_code(cell, directives, source)
         cells.append({**cell, "source": source})
+    cells.sort(key=lambda c: not c["source"].startswith("# ") or c["cell_type"] == "code")  # the title stands first
     return {**nb, "cells": cells}
 
 

@@ -1,0 +1,31 @@
+"""Shared by all tests: one thread a process (the core rule), and the book they look at."""
+import os
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def root() -> Path:
+    "The top of the repository."
+    return ROOT
+
+
+@pytest.fixture(scope="session")
+def book(tmp_path_factory) -> Path:
+    """The HTML of a book: that of RHMDIFF_BOOK, else one built here with every page, the experiments on their smoke
+    preset and the library's pages not executed. Sphinx warnings are errors."""
+    if given := os.environ.get("RHMDIFF_BOOK"): return Path(given).resolve()
+    to = tmp_path_factory.mktemp("book")
+    command = [sys.executable, ROOT/"book"/"build.py", "--preset", "smoke", "--plain", "--to", to]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return to/"_build"/"html"

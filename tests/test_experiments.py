@@ -1,0 +1,80 @@
+"""Experiments end to end, through papermill as a user types it."""
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOK = ROOT/"nbs"/"experiments"/"phase_transition.ipynb"
+
+
+def papermill(folder, *arguments, notebook=NOTEBOOK):
+    """Run the experiment in `folder` with `arguments`; the finished process. Its results go to `folder`/results."""
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "output", "results", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture(scope="module")
+def smoke(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("smoke")
+    done = papermill(folder, "-p", "preset", "smoke")
+    assert done.returncode == 0, done.stderr[-3000:]
+    return folder
+
+
+def test_smoke_leaves_everything(smoke):
+    results = smoke/"results"
+    assert sorted(p.name for p in results.iterdir()) == ["class.png", "curves.csv", "gap.png", "gaps.csv", "halves.csv", "levels.png", "network.png", "run.json"]
+    record = json.loads((results/"run.json").read_text())
+    assert record["parameters"]["preset"] == "smoke" and record["seed"] == 0
+    assert {"versions", "commit", "device", "seconds", "threads", "summary"} <= set(record)
+    table = pd.read_csv(results/"curves.csv")
+    assert list(table.columns) == ["source", "noise", "depth", "level", "t", "mean", "se", "units"]
+    exact = table[table.source == "exact"]
+    assert len(exact) == 3 * 3 * (3 + 4)  # noises × times × (levels of L = 2 and 3)
+    assert table["mean"].between(0, 1 + 1e-9).all() and (exact.se >= 0).all()
+    cells = [c for c in nbformat.read(smoke/"out.ipynb", 4).cells if c.cell_type == "code" and c.source.strip()]
+    assert all(c.execution_count for c in cells)
+
+
+def test_same_seed_same_tables(smoke, tmp_path):
+    done = papermill(tmp_path, "-p", "preset", "smoke")
+    assert done.returncode == 0, done.stderr[-3000:]
+    for name in ("curves", "halves", "gaps"):
+        assert (tmp_path/"results"/f"{name}.csv").read_bytes() == (smoke/"results"/f"{name}.csv").read_bytes(), name
+
+
+@pytest.mark.parametrize("lists", [("-p", "depths", "[2, 3]", "-p", "noises", "belief"), ("-y", "{depths: [2, 3], noises: [belief]}")])
+def test_lists_in_both_spellings(tmp_path, lists):
+    done = papermill(tmp_path, "-p", "preset", "smoke", "-p", "v", "8", "-p", "m", "2", *lists)
+    assert done.returncode == 0, done.stderr[-3000:]
+    table = pd.read_csv(tmp_path/"results"/"curves.csv")
+    assert sorted(table.depth.unique()) == [2, 3] and set(table.noise) == {"belief"}
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-p", "detphs", "[2]"), "parameter='detphs' is not one of"),
+    (("-p", "grammar", "TERNARY"), "grammar='TERNARY' is not one of rhm, BINARY_3_LEVEL_GRAMMAR"),
+    (("-p", "noises", "[pink]"), "noises='pink' is not one of"),
+    (("-p", "device", "tpu"), "device='tpu' is not one of"),
+    (("-p", "v", "4", "-p", "m", "5"), "m=5: 5 productions for each of v=4 symbols need 20 distinct tuples; v**s=16"),
+    (("-p", "times", "[0.5, 1.5]"), "times=1.5 must be a number between 0.0 and 1.0"),
+    (("-p", "preset", "slow"), "preset='slow' is not one of smoke, quick, reference"),
+])
+def test_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments)
+    assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
+    assert not (tmp_path/"results").exists()
+
+
+@pytest.mark.slow
+def test_thesis_grammar_quick(tmp_path):
+    """The quick preset's transformer reaches the optimum of the thesis' 3-level grammar under masking to 0.05 nats a masked token."""
+    done = papermill(tmp_path, "-p", "preset", "quick", "-p", "grammar", "BINARY_3_LEVEL_GRAMMAR", "-p", "noises", "masking")
+    assert done.returncode == 0, done.stderr[-3000:]
+    gap, = pd.read_csv(tmp_path/"results"/"gaps.csv").gap
+    assert 0 <= gap <= 0.05

@@ -1,0 +1,162 @@
+"""The order of the house: which module may use which, notebooks clean and in place, one module a notebook."""
+import ast
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parent.parent
+NOTEBOOKS = sorted(p.relative_to(ROOT) for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+LIBRARY = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
+EXPERIMENTS = [p for p in NOTEBOOKS if p.parent.name == "experiments"]
+ROWS = [p.stem[3:] for p in LIBRARY]  # the house, ground floor first
+MODULES = sorted(p.stem for p in (ROOT/"rhmdiff").glob("*.py") if not p.stem.startswith("_"))
+
+
+def cells(path: Path) -> list[dict]:
+    "The cells of a notebook, each with its source as one string."
+    return [{**c, "source": "".join(c["source"])} for c in json.loads((ROOT/path).read_text())["cells"]]
+
+
+def test_one_module_a_notebook():
+    exported = [re.match(r"#\|\s*default_exp (\w+)", c["source"]) for p in NOTEBOOKS for c in cells(p)]
+    assert [m[1] for m in exported if m] == ROWS, "each library notebook, and no other, names the module of its own name"
+    assert MODULES == sorted(ROWS), "a module without its notebook is left over from a renamed one"
+
+
+@pytest.mark.parametrize("module", ROWS)
+def test_imports_only_from_rows_above(module):
+    used = set()
+    for node in ast.walk(ast.parse((ROOT/"rhmdiff"/f"{module}.py").read_text())):
+        if isinstance(node, ast.ImportFrom):
+            assert not any(a.name == "*" for a in node.names), f"{module} imports *"
+            if node.level and not node.module or node.module == "rhmdiff": used |= {a.name for a in node.names}
+            elif node.level: used.add(node.module.split(".")[0])
+            elif node.module.startswith("rhmdiff."): used.add(node.module.split(".")[1])
+        elif isinstance(node, ast.Import):
+            used |= {a.name.split(".")[1] for a in node.names if a.name.startswith("rhmdiff.")}
+    above = set(ROWS[:ROWS.index(module)])
+    assert used & set(ROWS) <= above, f"{module} uses {sorted(used & set(ROWS) - above)}, which stand on rows below it"
+
+
+def test_modules_use_only_what_they_define_or_import():
+    files = [str(ROOT/"rhmdiff"/f"{m}.py") for m in MODULES]
+    done = subprocess.run([sys.executable, "-m", "pyflakes", *files], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+
+
+def test_modules_import_fresh():
+    "Each alone, in an interpreter that has loaded none of the others; they leave torch's state as it was."
+    code = ("import sys, importlib, torch\nbefore = torch.get_default_dtype(), torch.get_rng_state(), torch.get_num_threads()\n"
+            "for m in sys.argv[1:]:\n"
+            "    for k in [k for k in sys.modules if k.split('.')[0] == 'rhmdiff']: del sys.modules[k]\n"
+            "    importlib.import_module('rhmdiff.' + m)\n"
+            "assert before[0] == torch.get_default_dtype() and before[1].equal(torch.get_rng_state()) and before[2] == torch.get_num_threads()")
+    done = subprocess.run([sys.executable, "-c", code, *MODULES], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_notebooks_are_committed_clean(path):
+    nb = json.loads((ROOT/path).read_text())
+    assert (nb["nbformat"], nb["nbformat_minor"]) == (4, 5)
+    assert nb["metadata"]["kernelspec"]["name"] == "python3"
+    ids = [c.get("id") for c in nb["cells"]]
+    assert all(ids) and len(set(ids)) == len(ids), "every cell has an id of its own"
+    for c in nb["cells"]:
+        assert set(c["metadata"]) <= {"tags", "mystnb"}, c["metadata"]
+        if c["cell_type"] == "code": assert c["outputs"] == [] and c["execution_count"] is None, c["id"]
+
+
+@pytest.mark.parametrize("path", EXPERIMENTS, ids=str)
+def test_experiments_have_one_parameters_cell(path):
+    tagged = [c for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
+    assert len(tagged) == 1 and tagged[0]["cell_type"] == "code"
+    assert not any("injected-parameters" in c["metadata"].get("tags", []) for c in cells(path)), "an output of papermill"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
+def test_directives_head_their_cells_and_figures_have_captions(path):
+    for c in cells(path):
+        if c["cell_type"] != "code": continue
+        head = re.match(r"(#\|.*\n?)*", c["source"])[0]
+        assert "\n#| " not in c["source"][len(head):], f"{c['id']}: a directive below other lines is ignored"
+        if "label:" in head: assert re.search(r"#\| label: fig-[\w-]+\n#\| fig-cap: .+", head), c["id"]
+
+
+def test_every_notebook_is_in_the_book():
+    toc = yaml.safe_load((ROOT/"book"/"_toc.yml").read_text())
+    listed = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    assert len(set(listed)) == len(listed)
+    assert {str(p.with_suffix("")) for p in NOTEBOOKS} - {"nbs/index"} <= set(listed)
+
+
+def test_readme_is_that_of_the_index():
+    sys.path.insert(0, str(ROOT/"book"))
+    from readme import readme
+    assert (ROOT/"README.md").read_text() == readme(), "make readme"
+
+
+def test_quarto_configuration():
+    "Quarto refuses unknown project keys, and render globs that match nothing."
+    assert (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
+    project = yaml.safe_load((ROOT/"_quarto.yml").read_text())["project"]
+    assert set(project) <= {"title", "type", "render", "execute-dir", "output-dir", "lib-dir", "resources", "preview",
+                            "pre-render", "post-render", "detect"}
+    for glob in project["render"]: assert list((ROOT/"nbs").glob(glob)), glob
+
+
+def test_every_installed_version_is_pinned():
+    "The constraints hold one exact version each, and every dependency the project names is among them."
+    tomllib = pytest.importorskip("tomllib")
+    lines = [line for line in (ROOT/"constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    pins = {re.match(r"([\w.-]+)==[\w.]+$", line)[1].lower().replace("_", "-") for line in lines}
+    assert len(pins) == len(lines)
+    project = tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
+    named = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    assert {re.match(r"[\w.-]+", d)[0].lower().replace("_", "-") for d in named} <= pins
+
+
+# How the book shows a notebook (book/_ext/source_read.py)
+
+@pytest.fixture(scope="module")
+def source_read():
+    sys.path.insert(0, str(ROOT/"book"/"_ext"))
+    import source_read
+    return source_read
+
+
+def code(source, outputs=(), tags=()): return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": list(outputs)}
+def text(source): return {"cell_type": "markdown", "source": source, "metadata": {}}
+
+
+def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
+    nb = {"cells": [code("#| default_exp x"), code("#| export\nimport os"), text("# title"), code("#| hide\nimport pytest"),
+                    code("#| export\ndef f(): return 1"), code("f()"), code("import nbdev; nbdev.nbdev_export()")]}
+    shown = source_read.readable(nb)["cells"]
+    assert [c["source"] for c in shown] == ["# title", "import os", "def f(): return 1", "f()"]
+    assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"] and shown[2]["metadata"]["tags"] == ["definition"]
+
+
+def test_figures_take_their_name_and_caption(source_read):
+    png, text_ = {"data": {"image/png": "", "text/plain": ""}}, {"data": {"text/plain": "0.3"}}
+    cell = source_read.readable({"cells": [code('#| label: fig-a\n#| fig-cap: "Where $x$: \\"so\\""\nplot()', [text_, png])]})["cells"][0]
+    assert cell["metadata"]["mystnb"]["figure"] == {"name": "fig-a", "caption": 'Where $x$: "so"'}
+    assert cell["source"] == "plot()" and cell["outputs"] == [png]
+
+
+def test_parameters_are_shown_as_they_ran(source_read):
+    defaults = 'preset = "quick"  # smoke, quick\nv: int = 8  # symbols\ndepths = [2,\n          4]  # levels'
+    nb = {"cells": [code(defaults, tags=["parameters"]), code("# Parameters\nv = 16\ndepths = [3]", tags=["injected-parameters"])]}
+    assert [c["source"] for c in source_read.readable(nb)["cells"]] == ['preset = "quick"  # smoke, quick\nv: int = 16  # symbols\ndepths = [3]  # levels']
+
+
+def test_labels_are_kept_apart_where_a_notebook_makes_two_pages(source_read):
+    nb = {"cells": [code("#| label: fig-a\nplot()"), text("(here)=\nSee {numref}`fig-a`, {ref}`text <here>` and {eq}`eq-other`.\n$$ x $$ (eq-x)\n{eq}`eq-x`")]}
+    a, b = source_read.rename(nb, "-2")["cells"]
+    assert a["source"].startswith("#| label: fig-a-2\n")
+    assert b["source"] == "(here-2)=\nSee {numref}`fig-a-2`, {ref}`text <here-2>` and {eq}`eq-other`.\n$$ x $$ (eq-x-2)\n{eq}`eq-x-2`"
