@@ -42,10 +42,7 @@ test: env
 	@echo '== slowest parts'; sort -rn .venv/parts
 
 sync: env
-	$(call timed,export in sync,bash -c '\
-	  state() { find rhmdiff nbs README.md -name "*.py" -o -name "*.ipynb" -o -name "README.md" | sort | xargs sha256sum; }; \
-	  before=$$(state); $(BIN)/nbdev_clean && $(BIN)/nbdev_export && $(BIN)/python book/readme.py && \
-	  diff <(echo "$$before") <(state) || { echo "the files above were not what nbdev_clean, nbdev_export and make readme write: they are now"; exit 1; }')
+	$(call timed,export in sync,$(BIN)/python tests/in_sync.py)
 
 notebooks: env
 	$(call timed,library notebooks and walkthroughs,$(BIN)/nbdev_test --skip_folder_re '^([_.]|experiments)' --n_workers 2 --timing)

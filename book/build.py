@@ -115,14 +115,16 @@ def execute_all(pages: list[Page], preset: str, store: Path, jobs: int) -> dict[
 def forget(store: Path, page: Page, keep: Path) -> None:
     "Remove what earlier versions of `page` left in `store`."
     for old in store.glob(f"{page.name.replace('/', '-')}.*"):
-        if old.stem == keep.stem: continue
+        if old in (keep, keep.with_suffix("")): continue
         shutil.rmtree(old) if old.is_dir() else old.unlink()
 
 
 def value(x: float, se: float | None = None) -> str:
     "A number with its standard error, or an en dash where it was not measured."
     if x is None or math.isnan(x): return "–"
-    return f"{x:.3f}" if se is None or math.isnan(se) else f"{x:.3f} ± {se:.3f}"
+    if se is None or math.isnan(se): return f"{x:.3f}"
+    digits = min(6, max(3, -math.floor(math.log10(se)))) if se > 0 else 3
+    return f"{x:.{digits}f} ± {se:.{digits}f}"
 
 
 def rows(head: list, body: list[list]) -> str:
@@ -141,14 +143,22 @@ def findings(results: Path) -> dict:
     top = curves.query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
     text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "steps")}
     text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(found["classes"]), "critical": value(critical) if critical else "–"}
-    for name, side in (("below", top[top.t <= (critical or .5) - .09][-1:]), ("above", top[top.t >= (critical or .5) + .09][:1])):
-        for r in side.itertuples(): text |= {name: value(r.mean, r.se), f"t_{name}": f"{r.t:.2f}"}
+    gap, times = 0.09, top.t.to_numpy()  # the measured noise levels well on either side of the critical noise
+    for name, i in (("below", max(0, (times <= (critical or .5) - gap).sum() - 1)), ("above", min(len(times) - 1, (times < (critical or .5) + gap).sum()))):
+        text |= {name: value(top["mean"].iloc[i], top.se.iloc[i]), f"t_{name}": f"{times[i]:.2f}"}
     def width(depth): return value(half["belief", depth].width / half["belief", depth].half)
     text |= {"width_shallow": width(shallow), "width_deep": width(deep)}
     text["halves"] = rows(["noise", *(f"$L = {L}$" for L in found["depths"])],
                           [[n, *(value(half[n, L].half, half[n, L].half_se) for L in found["depths"])] for n in asked["noises"]])
-    text["gaps"] = rows(["noise", "Bayes gap (nats per noised token)"], [[g["noise"], value(g["gap"], g["se"])] for g in found["gaps"]])
     return text
+
+
+def gap_table(runs: dict[str, Path]) -> str:
+    "The Bayes gaps of several runs side by side; `runs` has a heading for each folder of results."
+    import pandas as pd
+    gaps = [pd.read_csv(folder/"gaps.csv").set_index("noise") for folder in runs.values()]
+    noises = list(dict.fromkeys(n for g in gaps for n in g.index))
+    return rows(["noise", *runs], [[n, *(value(*g.loc[n, ["gap", "se"]]) if n in g.index else "–" for g in gaps)] for n in noises])
 
 
 def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
@@ -157,7 +167,7 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
     from source_read import rename
     shutil.rmtree(site, ignore_errors=True)
     shutil.copytree(BOOK, site, ignore=shutil.ignore_patterns("_stage", "_build", "__pycache__", "reference"))
-    numbers = {}
+    numbers, folders = {}, {}
     for page in [*executed, *plain]:
         nb = json.loads(executed.get(page, ROOT/page.notebook).read_text())
         if page.title:
@@ -169,10 +179,11 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
         target.write_text(json.dumps(nb))
         if page in EXPERIMENTS:
             name, results = Path(page.name).name, executed[page].with_suffix("")
-            numbers[name] = findings(results)
+            numbers[name], folders[page.parameters.get("grammar", "random grammar")] = findings(results), results
             for figure in results.glob("*.png"):
                 (site/"runs"/name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(figure, site/"runs"/name)
+    numbers["gaps"] = gap_table({f"`{k}`" if "_" in k else k: folder for k, folder in folders.items()})
     config = yaml.safe_load((site/"_config.yml").read_text())
     config["sphinx"]["config"]["myst_substitutions"] = numbers
     (site/"_config.yml").write_text(yaml.safe_dump(config))

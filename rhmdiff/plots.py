@@ -155,10 +155,11 @@ def _check_tree(levels, arity, **same) -> tuple[list[np.ndarray], list[int], lis
     widths = np.cumprod([1, *arity]).tolist()
     if [len(x) for x in levels] != widths:
         raise ValueError(f"levels have widths {[len(x) for x in levels]}; a tree of arity {tuple(arity)} has {widths}")
+    same = {name: None if x is None else [np.ravel(_arrays(y=y)[0]) for y in x] for name, x in same.items()}
     for name, extra in same.items():
-        if extra is not None and [np.size(x) for x in extra] != widths:
-            raise ValueError(f"{name} has widths {[np.size(x) for x in extra]}; the levels have {widths}")
-    return levels, arity, [None if x is None else [np.ravel(_arrays(y=y)[0]) for y in x] for x in same.values()]
+        if extra is not None and [len(x) for x in extra] != widths:
+            raise ValueError(f"{name} has widths {[len(x) for x in extra]}; the levels have {widths}")
+    return levels, arity, list(same.values())
 
 # %% ../nbs/01_plots.ipynb #6c174947
 def tree(ax,                # Axes
@@ -204,7 +205,7 @@ def noise(axes,                # one Axes, or one for each panel
           label: str = "component",       # of the colour bar; "" for none
          ) -> None:
     "Noised sequences as heat maps on one scale: positions across, symbols down, darker is larger."
-    panels = [np.atleast_2d(_arrays(panel=p)[0]) for p in ([panels] if np.ndim(panels) == 2 else panels)]
+    panels = [np.atleast_2d(_arrays(panel=p)[0]) for p in ([panels] if getattr(panels, "ndim", 3) == 2 else panels)]
     axes = list(np.ravel(axes))
     if len(axes) != len(panels): raise ValueError(f"{len(panels)} panels need as many axes, not {len(axes)}")
     low, high = min(0., *(p.min() for p in panels)), max(1., *(p.max() for p in panels))
