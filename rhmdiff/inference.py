@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from .core import check_int, generator
-from .grammar import HierarchicalGrammar, inside, production_scores
+from .grammar import HierarchicalGrammar, production_scores
 
 # %% ../nbs/04_inference.ipynb #c9308c26
 def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> torch.Tensor:

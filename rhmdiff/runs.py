@@ -8,7 +8,6 @@ __all__ = ['read_as', 'settings', 'provenance', 'save_results', 'Run', 'run']
 # %% ../nbs/11_runs.ipynb #8c9fe0d9
 import ast
 import json
-import os
 import platform
 import subprocess
 import time

@@ -10,7 +10,7 @@ import math
 from collections.abc import Callable
 
 import torch
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .core import check_choice, check_int, check_times, generator
 

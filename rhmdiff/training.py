@@ -21,7 +21,7 @@ import pandas as pd
 import torch
 import torch.nn.functional as F
 from torch import nn
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from .core import atomic_path, check_int, check_number, check_symbols, generator, pick_device, spawn
 from .diffusion import Process
