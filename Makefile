@@ -14,7 +14,7 @@ unexport IN_TEST
 help:
 	@echo 'make book       the book: install, run the experiments (quick preset), render; prints the path of its front page'
 	@echo 'make test       export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
-	@echo 'make check      make test, the slow tests, and every page of the full book in the browser'
+	@echo 'make check      make test, 2,000 random grammars, the slow tests, and every page of the full book in the browser'
 	@echo 'make reference EXP=phase_transition   the reference preset of an experiment, results into book/reference/'
 	@echo 'make readme     README.md from nbs/index.ipynb'
 	@echo 'make env        only the environment, .venv (make PYTHON=python3.12 for another interpreter;'
@@ -51,6 +51,7 @@ pytest: env
 	$(call timed,pytest,$(BIN)/python -m pytest -m 'not slow' --durations 12 --durations-min 1)
 
 check: test book
+	RHMDIFF_GRAMMARS=2000 $(BIN)/python -m pytest tests/test_grammar.py tests/test_inference.py -m 'not slow'
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest -m slow --durations 12
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest tests/test_book.py
 

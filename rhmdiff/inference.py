@@ -42,6 +42,7 @@ def _shift(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
 
 def _log_sum(x: torch.Tensor, dim: int) -> torch.Tensor:
     "logsumexp whose gradient is 0, not NaN, where every term is -inf."
+    if not x.requires_grad: return x.logsumexp(dim)
     dead = (x == -math.inf).all(dim, keepdim=True)
     return torch.where(dead.squeeze(dim), -math.inf, x.masked_fill(dead, 0.).logsumexp(dim))
 
