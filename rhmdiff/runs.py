@@ -8,6 +8,7 @@ __all__ = ['read_as', 'settings', 'provenance', 'save_results', 'Run', 'run']
 # %% ../nbs/11_runs.ipynb #8c9fe0d9
 import ast
 import json
+import os
 import platform
 import subprocess
 import time
@@ -61,7 +62,8 @@ def settings(namespace: Mapping,           # the notebook's globals(), right aft
     given = {k: v for k, v in namespace.items()
              if not k.startswith("_") and k not in ("In", "Out") and isinstance(v, _PLAIN) and v is not presets}
     for k in given: check_choice("parameter", k, names)
-    preset = check_choice("preset", given.get("preset"), presets)
+    preset = given.get("preset") or ("smoke" if os.environ.get("IN_TEST") else "quick")
+    check_choice("preset", preset, presets)
     like = others | presets[preset]
     values = {k: like[k] if given.get(k) is None else read_as(k, given[k], like[k]) for k in like}
     return SimpleNamespace(preset=preset, **values)
