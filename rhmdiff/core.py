@@ -67,7 +67,8 @@ def check_symbols(name: str,
 # %% ../nbs/00_core.ipynb #09da33b4
 def check_times(t, batch: int, device=None, name: str = "t") -> torch.Tensor:
     "`t`, a number or a (batch,) tensor in [0, 1], as a floating tensor of shape (batch,); a floating dtype is kept."
-    out = torch.as_tensor(t, device=device)
+    try: out = torch.as_tensor(t, device=device)
+    except (TypeError, ValueError, RuntimeError): raise ValueError(f"{name}={t!r} must be a number or a tensor of noise levels") from None
     if not out.is_floating_point(): out = out.to(torch.get_default_dtype())
     if out.ndim == 0: out = out.expand(batch)
     if out.shape != (batch,): raise ValueError(f"{name} has shape {tuple(out.shape)}; a number or ({batch},) is needed")

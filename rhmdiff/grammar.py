@@ -54,6 +54,8 @@ def _check_productions(parent: str, productions) -> dict[tuple[str, ...], float]
     for p in productions:
         if not isinstance(p, Sequence) or isinstance(p, str) or len(p) != 2:
             raise ValueError(f"rules[{parent!r}]: {p!r} is not an (expansion, weight) pair")
+        if not isinstance(p[0], (str, tuple, list)) or not all(isinstance(c, str) for c in p[0]):
+            raise ValueError(f"rules[{parent!r}]: the expansion {p[0]!r} is neither a string nor a tuple of symbols")
     expansions = [tuple(e) for e, _ in productions]
     weights = _check_weights(f"rules[{parent!r}]: weight", [w for _, w in productions])
     for e in expansions:
@@ -105,6 +107,7 @@ def read_spec(spec: dict) -> Tables:
     for key in spec:
         if key not in ("root_symbols", "terminal_symbols", "rules", "root_weights", "alphabets"):
             raise ValueError(f"spec has the unknown key {key!r}")
+    if not isinstance(spec["rules"], dict): raise ValueError(f"rules must be a dict, not {type(spec['rules']).__name__}")
     roots = _check_alphabet("root_symbols", spec["root_symbols"])
     terminals = _check_alphabet("terminal_symbols", spec["terminal_symbols"])
     rules = {a: _check_productions(a, p) for a, p in spec["rules"].items()}
