@@ -314,19 +314,39 @@ class _Structure:
         return self
 
     @property
-    def depth(self) -> int: return len(self.tables.rules)
+    def depth(self) -> int:
+        "L, the number of times a root is rewritten."
+        return len(self.tables.rules)
+
     @cached_property
-    def vocab(self) -> tuple[int, ...]: return tuple(map(len, self.tables.alphabets))
+    def vocab(self) -> tuple[int, ...]:
+        "The L+1 alphabet sizes, root first."
+        return tuple(map(len, self.tables.alphabets))
+
     @cached_property
-    def arity(self) -> tuple[int, ...]: return tuple(r.shape[-1] for r in self.tables.rules)
+    def arity(self) -> tuple[int, ...]:
+        "The L arities: symbols per production at each level."
+        return tuple(r.shape[-1] for r in self.tables.rules)
+
     @cached_property
-    def n_leaves(self) -> int: return math.prod(self.arity)
+    def n_leaves(self) -> int:
+        "Leaves of a derivation."
+        return math.prod(self.arity)
+
     @cached_property
-    def prior(self) -> torch.Tensor: return self.tables.root_weights / self.tables.root_weights.sum()
+    def prior(self) -> torch.Tensor:
+        "Root probabilities, (roots,) float64."
+        return self.tables.root_weights / self.tables.root_weights.sum()
+
     @property
-    def rules(self) -> tuple[torch.Tensor, ...]: return self.tables.rules
+    def rules(self) -> tuple[torch.Tensor, ...]:
+        "L int64 tensors (parents, productions, arity); where the weight is 0 the indices are valid and never used."
+        return self.tables.rules
+
     @cached_property
-    def weights(self) -> tuple[torch.Tensor, ...]: return tuple(_shares(self.tables))
+    def weights(self) -> tuple[torch.Tensor, ...]:
+        "L float64 tensors (parents, productions) of probabilities, rows sum to 1."
+        return tuple(_shares(self.tables))
 
     def alphabet(self, level: int) -> tuple[str, ...]:
         "The symbols of `level`, 0 for the roots to `depth` (or -1) for the terminals."
@@ -343,6 +363,7 @@ class _Structure:
                 "root_weights": t.root_weights.tolist(), "alphabets": [list(a) for a in t.alphabets]}
 
     def _key(self):
+        "What equality and hash compare."
         return (self.tables.alphabets, tuple((tuple(r.shape), tuple(r.flatten().tolist())) for r in self.rules),
                 tuple(tuple(w.flatten().tolist()) for w in (*self.weights, self.prior)))
     def __eq__(self, other): return self._key() == other._key() if isinstance(other, _Structure) else False
