@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from .core import check_int, check_number, check_times
-from .diffusion import Process
+from .diffusion import Process, RaggedProcess
 from .grammar import HierarchicalGrammar
 from .inference import Beliefs, posterior
 
@@ -24,6 +24,8 @@ class BayesDenoiser:
     def __init__(self, grammar: HierarchicalGrammar, process: Process):
         if process.v != grammar.vocab[-1]:
             raise ValueError(f"process has v={process.v} and the grammar's leaves have {grammar.vocab[-1]} symbols")
+        if (grammar.empty[-1] is not None) != isinstance(process, RaggedProcess):
+            raise ValueError(f"process={process}: the empty symbol of a ragged grammar is never noised, by RaggedProcess, and other grammars have none")
         self.grammar, self.process, self.n = grammar, process, grammar.n_leaves
 
     def posterior(self, x_t: torch.Tensor, t) -> Beliefs:
@@ -134,7 +136,7 @@ class TransformerDenoiser(Network):
 
     def forward(self, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None = None) -> torch.Tensor:
         "Logits (batch, n, v) from x_t as the process gives it and t, a number or (batch,); x0_hat: earlier logits."
-        return self.head(self.norm(self.blocks(self.read(x_t, t, x0_hat))))
+        return self.process.constrain(self.head(self.norm(self.blocks(self.read(x_t, t, x0_hat)))), x_t)
 
     def extra_repr(self) -> str:
         return f"{self.process}, n={self.n}, heads={self.heads}, dropout={self.dropout}, self_conditioning={self.self_conditioning}"
@@ -166,7 +168,7 @@ class EncoderDecoder(Network):
         for layer in self.encoder: memory = layer(memory)
         memory = self.memory_norm(memory)
         for layer in self.decoder: h = layer(h, memory)
-        return self.head(self.norm(h))
+        return self.process.constrain(self.head(self.norm(h)), x_t)
 
     def extra_repr(self) -> str:
         return f"{self.process}, n={self.n}, heads={self.heads}, dropout={self.dropout}"
