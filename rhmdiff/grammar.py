@@ -789,7 +789,7 @@ class _Strings(_Structure):
 def _production_html(children: tuple[str, ...], e: list[int], w: float, uniform: bool) -> str:
     "An expansion, with its probability where that differs among the productions of its parent."
     names = [html.escape(children[c]) for c in e if children[c] != EMPTY]
-    return ("" if all(len(a) == 1 for a in names) else " ").join(names) + ("" if uniform else f"&nbsp;<small>{w:.3g}</small>")
+    return ("" if all(len(a) == 1 for a in names) else " ").join(names) + ("" if uniform else f"&nbsp;<span style='opacity:.6'>{w:.3g}</span>")
 
 def rules_html(t: Tables, symbols: int = 6,  # of each level, at most
                shown: int = 8,               # productions of each, at most

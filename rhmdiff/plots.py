@@ -188,7 +188,7 @@ def tree(ax,                # Axes
                 ax.plot(centre[l][i], depth - l, "s" if bad else "o", ms=size, mec="#b2182b" if bad else "0.35",
                         mew=min(2.2, size / 4) if bad else 0.8, mfc=mpl.colormaps["Blues"](shade), zorder=2)
                 name = "?" if symbol < 0 else symbol if names is None else names[l][symbol]
-                if size >= 11: ax.text(centre[l][i], depth - l, str(name), ha="center", va="center_baseline", fontsize=8,
+                if size >= 11: ax.text(centre[l][i], depth - l, str(name), ha="center", va="center_baseline", fontsize=min(8, max(5, 24 / len(str(name)))),
                                        color="white" if shade > 0.6 else "black", zorder=3,
                                        weight="bold" if bad else "normal")
     ax.set(xlim=(0, n), ylim=(-0.5, depth + 0.5), yticks=range(depth + 1), xticks=[],
