@@ -55,7 +55,7 @@ def check_symbols(name: str,
                  ) -> torch.Tensor:   # (batch, n) int64
     "`x` as int64, or a ValueError about its type, shape or the first symbol out of range."
     if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{name} must be an integer tensor, not {getattr(x, 'dtype', type(x).__name__)}")
+        raise ValueError(f"{name} must be an integer tensor, not {x.dtype if isinstance(x, torch.Tensor) else type(x)}")
     if x.ndim != 2 or (n is not None and x.shape[1] != n):
         raise ValueError(f"{name} has shape {tuple(x.shape)}; (batch, {'n' if n is None else n}) is needed")
     x = x.long()

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 
 from .core import check_choice, check_int, check_number, check_symbols, check_times, generator
+from .grammar import HierarchicalGrammar
 
 # %% ../nbs/05_diffusion.ipynb #f6c9d21e
 def _times(t, x: torch.Tensor, name: str = "t") -> tuple[torch.Tensor, torch.dtype]:
@@ -361,11 +362,12 @@ PROCESSES = {cls.name: cls for cls in (BeliefProcess, MaskingProcess, UniformPro
 
 # %% ../nbs/05_diffusion.ipynb #5a89cb1d
 def make_process(name: str,   # one of PROCESSES: 'belief', 'masking', 'uniform', 'gaussian'
-                 v: int,      # symbols of the leaves, the empty one included
-                 empty: int | None = None,  # the empty symbol, `grammar.empty[-1]`; it is v-1 where there is one
+                 v,           # symbols of the leaves, the empty one included; or the grammar, which knows both
+                 empty: int | None = None,  # the empty symbol, v-1, where there is one
                 ) -> Process:
     "The forward process of that name; the Gaussian with sigma = 1 on the cosine schedule."
-    make = PROCESSES[check_choice("noise", name, PROCESSES)]
+    make = PROCESSES[check_choice("name", name, PROCESSES)]
+    if isinstance(v, HierarchicalGrammar): v, empty = v.vocab[-1], v.empty[-1]
     if empty is None: return make(v)
-    if empty != check_int("v", v, 2) - 1: raise ValueError(f"empty={empty!r} must be the last symbol, {v - 1}, or None")
+    if empty != check_int("v", v, 2) - 1: raise ValueError(f"empty={empty!r} must be the last of v={v} symbols, {v - 1}, or None")
     return RaggedProcess(make(v - 1))

@@ -13,26 +13,28 @@ from pathlib import Path
 
 import torch
 
-from .core import atomic_path, check_int, check_number
-from .grammar import (EMPTY, HierarchicalGrammar, Tables, descendant_law, distinct_codes, draw_weights, name_levels, random_sizes,
+from .core import atomic_path, check_choice, check_int, check_number
+from .grammar import (EMPTY, HierarchicalGrammar, Tables, check_root_weights, descendant_law, distinct_codes, draw_weights, name_levels, random_sizes,
                              random_stream, unpack_codes)
 
 # %% ../nbs/03_families.ipynb #abe45e9c
 def weighted(grammar: HierarchicalGrammar,
-             weights=None,       # None uniform, ('zipf', a), ('dirichlet', alpha), or one number a production
+             weights=None,       # 'uniform', ('zipf', a), ('dirichlet', alpha), or one number a production; None: as they are
              root_weights=None,  # one number a root; None: as they are
              seed=0,             # of the Dirichlet draws
             ) -> HierarchicalGrammar:
-    "`grammar` with the same rules and other production weights. Numbers need as many productions for every symbol."
+    """`grammar` with the same rules and other weights, at every level. Numbers need as many productions for every symbol.
+
+    Weights come before a filter: the level that `filtered` draws from has a law of its own, which new weights would replace."""
+    if isinstance(weights, str): check_choice("weights", weights, ["uniform"])
     t, rng, rows = grammar.tables, random_stream(seed), []
     for w, empty in zip(t.weights, t.empty):
-        new = torch.zeros_like(w)
-        for a, used in enumerate(w > 0):
+        new = torch.zeros_like(w) if weights is not None else w
+        for a, used in enumerate(w > 0 if weights is not None else ()):
             m = int(used.sum())
-            new[a, used] = torch.ones(1, dtype=torch.float64) if a == empty else draw_weights(weights, 1, m, rng)[0]
+            new[a, used] = torch.ones(1, dtype=torch.float64) if a == empty else draw_weights(None if isinstance(weights, str) else weights, 1, m, rng)[0]
         rows.append(new)
-    prior = t.root_weights
-    if root_weights is not None: prior = draw_weights([float(w) for w in root_weights], 1, len(prior), rng)[0]
+    prior = t.root_weights if root_weights is None else check_root_weights(t.alphabets[0], root_weights)
     return HierarchicalGrammar.of(Tables(t.alphabets, t.rules, tuple(rows), prior))
 
 # %% ../nbs/03_families.ipynb #536fb730
@@ -111,6 +113,7 @@ def filtered(grammar: HierarchicalGrammar,
 # %% ../nbs/03_families.ipynb #089a660f
 def ragged(v, m, L: int, lengths: Sequence[int] = (1, 2, 3), n_classes: int | None = None, weights=None, seed=0) -> HierarchicalGrammar:
     "A random grammar whose productions have the lengths `lengths`, each drawn uniformly, and distinct tuples; v counts the symbols, not the empty one."
+    if not isinstance(lengths, Sequence): lengths = [lengths]
     lengths = sorted({check_int(f"lengths[{i}]", s, 1) for i, s in enumerate(lengths)})
     if not lengths: raise ValueError("lengths is empty")
     vocab, m, _ = random_sizes(v, m, lengths[-1], L, n_classes)
@@ -144,7 +147,7 @@ def _once(pairs: list[tuple]) -> dict:
 def load_json(path: str | Path) -> HierarchicalGrammar:
     "The grammar of a JSON file; a ValueError that names the file where it holds none."
     try: return HierarchicalGrammar(json.loads(Path(path).read_text(encoding="utf-8"), object_pairs_hook=_once))
-    except FileNotFoundError: raise ValueError(f"path={str(path)!r} does not exist") from None
+    except OSError as e: raise ValueError(f"path={str(path)!r} cannot be read: {e.strerror}") from None
     except ValueError as e: raise ValueError(f"path={str(path)!r} holds no grammar: {e}") from None
 
 # %% ../nbs/03_families.ipynb #a7efe698

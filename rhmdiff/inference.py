@@ -52,7 +52,7 @@ def upward(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> Upward:
     "The upward pass for evidence (batch, n, v)."
     u, total = _shift(log_evidence)
     messages = [u]
-    for rules, w in zip(reversed(grammar.rules), reversed(grammar.weights)):
+    for rules, w in zip(reversed(grammar.tables.rules), reversed(grammar.tables.probs)):
         scores = production_scores(u, rules.to(u.device), _log_weights(w, u))
         u, shift = _shift(_log_sum(scores, -1))
         messages.insert(0, u)
@@ -88,7 +88,7 @@ def _posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> Beli
     up = upward(grammar, log_evidence)
     belief, log_z = _root(grammar, up)
     levels = [belief[:, None]]
-    for l, (rules, w) in enumerate(zip(grammar.rules, grammar.weights)):
+    for l, (rules, w) in enumerate(zip(grammar.tables.rules, grammar.tables.probs)):
         rules = rules.to(log_evidence.device)
         joint = levels[-1][..., None] * _productions(up.messages[l + 1], rules, w)
         levels.append(_children(joint, rules, grammar.vocab[l + 1]))
@@ -98,7 +98,7 @@ def _posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> Beli
 def _pieces(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, budget: int) -> tuple[torch.Tensor, ...]:
     "The batch in pieces whose widest level takes about `budget` bytes."
     nodes = [grammar.n_leaves // math.prod(grammar.arity[l:]) for l in range(grammar.depth)]
-    row = 4 * log_evidence.element_size() * max(k * w.numel() for k, w in zip(nodes, grammar.weights))
+    row = 4 * log_evidence.element_size() * max(k * w.numel() for k, w in zip(nodes, grammar.tables.probs))
     return log_evidence.split(max(1, budget // row))
 
 def posterior(grammar: HierarchicalGrammar,
@@ -136,7 +136,7 @@ def sample_posterior(grammar: HierarchicalGrammar,
             row = (log_z == -math.inf).nonzero()[0].item() + sum(len(o[0]) for o in out)
             raise ValueError(f"log_evidence[{row}]: no derivation satisfies it, so there is no posterior to draw from")
         levels = [_choose(belief, gen)[:, None]]
-        for l, (rules, w) in enumerate(zip(grammar.rules, grammar.weights)):
+        for l, (rules, w) in enumerate(zip(grammar.tables.rules, grammar.tables.probs)):
             rules, parent = rules.to(e.device), levels[-1]
             r = _productions(up.messages[l + 1], rules, w)
             r = r.gather(2, parent[..., None, None].expand(-1, -1, 1, r.shape[-1]))[:, :, 0]

@@ -22,10 +22,13 @@ class BayesDenoiser:
     "The exact posterior of each leaf given the noisy sequence: no denoiser has a lower cross-entropy."
 
     def __init__(self, grammar: HierarchicalGrammar, process: Process):
+        if not isinstance(grammar, HierarchicalGrammar) or not isinstance(process, Process):
+            raise ValueError(f"grammar is a {type(grammar).__name__} and process a {type(process).__name__}; BayesDenoiser(grammar, process) is needed")
         if process.v != grammar.vocab[-1]:
             raise ValueError(f"process has v={process.v} and the grammar's leaves have {grammar.vocab[-1]} symbols")
         if (grammar.empty[-1] is not None) != isinstance(process, RaggedProcess):
-            raise ValueError(f"process={process}: the empty symbol of a ragged grammar is never noised, by RaggedProcess, and other grammars have none")
+            what = "would noise the empty symbol of a ragged grammar" if grammar.empty[-1] is not None else "has an empty symbol and the grammar none"
+            raise ValueError(f"process={process} {what}; make_process(name, grammar) makes one that fits")
         self.grammar, self.process, self.n = grammar, process, grammar.n_leaves
 
     def posterior(self, x_t: torch.Tensor, t) -> Beliefs:
