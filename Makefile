@@ -27,7 +27,7 @@ env: .venv/installed
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install -c constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(BIN)/pip install -c constraints.txt -e '.[run,book,dev]'
+	$(BIN)/pip install -c constraints.txt -e '.[fast,run,book,dev]'
 	@touch $@
 
 book: env

@@ -6,10 +6,10 @@
 __all__ = ['EMPTY', 'Tables', 'check_root_weights', 'read_spec', 'counts_by_production', 'count_derivations',
            'derivation_entropy', 'count_strings', 'count_strings_at_least', 'derivations_at', 'list_derivations',
            'productions', 'log_joint', 'rewrite_tables', 'sample_derivations', 'first_derivations',
-           'sample_unique_derivations', 'production_scores', 'inside', 'viterbi', 'alignments', 'descendant_law',
-           'marginals', 'joint_law', 'information', 'information_matrix', 'resample_subtree', 'draw_weights',
-           'random_stream', 'name_levels', 'unpack_codes', 'distinct_codes', 'random_sizes', 'random_tables',
-           'rules_html', 'tree_svg', 'HierarchicalGrammar']
+           'sample_unique_derivations', 'production_scores', 'inside', 'best_derivation', 'viterbi', 'alignments',
+           'descendant_law', 'marginals', 'joint_law', 'information', 'information_matrix', 'resample_subtree',
+           'draw_weights', 'random_stream', 'name_levels', 'unpack_codes', 'distinct_codes', 'random_sizes',
+           'random_tables', 'rules_html', 'tree_svg', 'HierarchicalGrammar']
 
 # %% ../nbs/02_grammar.ipynb #f3537a23
 import graphlib
@@ -495,20 +495,24 @@ def _certain(leaves: torch.Tensor, v: int) -> torch.Tensor:
     return torch.where(leaves[..., None] == torch.arange(v, device=leaves.device), 0., float("-inf")).double()
 
 # %% ../nbs/02_grammar.ipynb #7fe54633
-def viterbi(t: Tables, leaves: torch.Tensor) -> list[torch.Tensor]:
-    "The most probable derivation of each string: levels, -1 where no production fits and above."
-    scores = inside(t, _certain(leaves, t.vocab[-1]), torch.amax)
-    scores[0] = scores[0] + t.prior.log().to(leaves.device)
+def best_derivation(t: Tables, leaf_scores: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    "The best derivation for leaf scores (batch, n, v): levels, -1 where no production fits and above; and its score, (batch,)."
+    scores = inside(t, leaf_scores, torch.amax)
+    scores[0] = scores[0] + t.prior.log().to(leaf_scores)
     alone = [torch.where(s.amax(-1) > float("-inf"), s.argmax(-1), -1) for s in scores]  # each subtree by itself
     levels = [alone[0]]
     for l, (rules, p) in enumerate(zip(t.rules, t.probs)):
-        parent, rules = levels[-1], rules.to(leaves.device)
-        fit = production_scores(scores[l + 1], rules, p.log().to(leaves.device))
+        parent, rules = levels[-1], rules.to(leaf_scores.device)
+        fit = production_scores(scores[l + 1], rules, p.log().to(leaf_scores))
         row = parent.clamp(min=0)
         best = fit.gather(2, row[..., None, None].expand(-1, -1, 1, fit.shape[-1]))[:, :, 0].argmax(-1)
         child = torch.where(parent[..., None] >= 0, rules[row, best], alone[l + 1].unflatten(1, (-1, rules.shape[-1])))
         levels.append(child.flatten(1))
-    return levels
+    return levels, scores[0][:, 0].amax(-1)
+
+def viterbi(t: Tables, leaves: torch.Tensor) -> list[torch.Tensor]:
+    "The most probable derivation of each string (batch, n): levels, -1 where no production fits and above."
+    return best_derivation(t, _certain(leaves, t.vocab[-1]))[0]
 
 # %% ../nbs/02_grammar.ipynb #ed3569f8
 def alignments(t: Tables, symbols: Sequence[int]) -> list[tuple[int, ...]]:
