@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['PATHS', 'check_evidence', 'Upward', 'LogWeights', 'log_weights', 'upward', 'Beliefs', 'posterior', 'leaf_posterior',
-           'sample_posterior', 'max_posterior', 'level_entropy', 'level_information']
+           'log_likelihood', 'sample_posterior', 'max_posterior', 'level_entropy', 'level_information']
 
 # %% ../nbs/04_inference.ipynb #4c077df5
 import itertools
@@ -400,6 +400,7 @@ def _sum_product(e, out, into, log_z, loss_of, g, tau, low, high):
             log_z[row + b] = shift[b] - exponent[b] * math.log(2.) + math.log(top[b]) if possible else -math.inf
             loss_of[row + b] = loss[b] / top[b] if possible else math.inf
             top[b] = 1 / top[b] if possible else 0
+        if into.max() < 0: continue
         for a in range(roots):
             _scaled(d, a * _LANES, top, 0, g.prior[a])
             _scaled(d, (roots + a) * _LANES, d, a * _LANES, one)
@@ -459,6 +460,10 @@ def _take_path(path: str, e: torch.Tensor, weights: LogWeights | None) -> bool:
 
 def _reference(grammar: HierarchicalGrammar, e: torch.Tensor, wanted: Sequence[int], budget: int, weights: LogWeights | None = None) -> Beliefs:
     "The levels `wanted` by the reference path, in pieces of about `budget` bytes."
+    if not len(wanted):
+        weights = weights or log_weights(grammar, e)
+        ups = [upward(grammar, piece, weights) for piece in _pieces(grammar, e, budget)]
+        return Beliefs([], torch.cat([_root(weights.prior, up)[1] for up in ups]))
     pieces = [_posterior(grammar, piece, weights) for piece in _pieces(grammar, e, budget)]
     return Beliefs([torch.cat([b.levels[l] for b in pieces]) for l in wanted], torch.cat([b.log_z for b in pieces]))
 
@@ -493,6 +498,10 @@ def leaf_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, bud
     "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) float64; otherwise as `posterior`."
     beliefs = _answer(grammar, log_evidence, [grammar.depth], budget, path)
     return beliefs.levels[0], beliefs.log_z
+
+def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, budget: int = 2**28, path: str = "auto", weights: LogWeights | None = None) -> torch.Tensor:
+    "log Z alone, (batch,) float64 nats: the log-likelihood of noisy data if `log_evidence` is that of a process; otherwise as `posterior`."
+    return _answer(grammar, log_evidence, [], budget, path, weights).log_z
 
 # %% ../nbs/04_inference.ipynb #0102c26b
 def _choose(p: torch.Tensor, g: torch.Generator) -> torch.Tensor:

@@ -80,7 +80,8 @@ class EmpiricalDenoiser:
         mass = e.new_zeros(b, n * v)
         step = max(1, self.budget // (4 * e.element_size() * (n * v + b)))
         for x, count in zip(self.leaves.split(step), self.repeats.split(step)):
-            points = F.one_hot(x.to(e.device), v).flatten(1).to(e)
+            places = x.to(e.device) + v * torch.arange(n, device=e.device)
+            points = e.new_zeros(len(x), n * v).scatter_(1, places, 1.)
             score = flat @ points.T
             if barred is not None: score = score.masked_fill(barred @ points.T > 0.5, -math.inf)
             new = torch.maximum(most, score.amax(-1, keepdim=True))

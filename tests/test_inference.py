@@ -1,6 +1,8 @@
 """Exact inference against plain enumeration, and the transition where theory puts it."""
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -91,6 +93,30 @@ def test_no_evidence_makes_nan(data, seed, zeros, size):
             beliefs = posterior(g, torch.tensor(e, dtype=dtype), path=path)
             assert not beliefs.log_z.isnan().any() and not any(l.isnan().any() for l in beliefs.levels)
             assert all((l >= 0).all() and (l.sum(-1) <= 1 + 1e-4).all() for l in beliefs.levels)
+
+
+def test_without_numba_the_reference_path_answers():
+    code = ("import sys; sys.modules['numba'] = None\n"
+            "import torch; from rhmdiff.grammar import HierarchicalGrammar; from rhmdiff.inference import posterior\n"
+            "g = HierarchicalGrammar.random(4, 2, 2, 3); e = torch.randn(5, 8, 4)\n"
+            "assert all(a.equal(b) for a, b in zip(posterior(g, e).levels, posterior(g, e, path='reference').levels))\n"
+            "try: posterior(g, e, path='fast')\n"
+            "except ValueError as error: print(error)")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0 and "path='fast' needs numba" in done.stdout, done.stdout + done.stderr
+
+
+def test_threads_and_pieces_change_nothing():
+    "Bit for bit: a row's answer does not depend on the batch it stands in or on the threads that share the work."
+    g = HierarchicalGrammar.random(6, 3, 2, 5, seed=0)
+    e = torch.randn(1500, 32, 6, generator=torch.Generator().manual_seed(0)) * 3
+    before, whole = torch.get_num_threads(), leaf_posterior(g, e)
+    try:
+        torch.set_num_threads(2)
+        for a, b in ((0, 1500), (0, 1), (7, 1030), (1499, 1500)):
+            part = leaf_posterior(g, e[a:b])
+            assert part[0].equal(whole[0][a:b]) and part[1].equal(whole[1][a:b])
+    finally: torch.set_num_threads(before)
 
 
 @pytest.mark.parametrize("v, m, L", [(2, 1, 14), (256, 16, 3)])
