@@ -58,6 +58,11 @@ def _log_sum(x: torch.Tensor, dim: int) -> torch.Tensor:
     dead = (x == -math.inf).all(dim, keepdim=True)
     return torch.where(dead.squeeze(dim), -math.inf, x.masked_fill(dead, 0.).logsumexp(dim))
 
+def _shares(scores: torch.Tensor) -> torch.Tensor:
+    "softmax along the last axis, which sums to 1 however large the scores are; zero where every score is -inf."
+    dead = (scores == -math.inf).all(-1, keepdim=True)
+    return torch.where(dead, 0., scores.masked_fill(dead, 0.).softmax(-1))
+
 class LogWeights(NamedTuple):
     "Logarithms of the weights of a grammar's roots, (roots,), and productions, L tensors (parents, productions); -inf where there is none."
     prior: torch.Tensor
@@ -88,14 +93,11 @@ class Beliefs(NamedTuple):
 def _root(log_prior: torch.Tensor, up: Upward) -> tuple[torch.Tensor, torch.Tensor]:
     "Posterior of the root (batch, roots), zero where no derivation fits, and log Z (batch,)."
     score = up.messages[0][:, 0] + log_prior
-    log_z = _log_sum(score, -1)
-    return (score - torch.where(log_z == -math.inf, 0., log_z)[:, None]).exp(), log_z.double() + up.shift
+    return _shares(score), _log_sum(score, -1).double() + up.shift
 
 def _productions(child: torch.Tensor, rules: torch.Tensor, log_w: torch.Tensor) -> torch.Tensor:
     "r[p | a]: (batch, nodes, parents, productions) from the messages of the children; zero rows where no production fits."
-    scores = production_scores(child, rules, log_w)
-    total = _log_sum(scores, -1)[..., None]
-    return (scores - torch.where(total == -math.inf, 0., total)).exp()
+    return _shares(production_scores(child, rules, log_w))
 
 def _children(joint: torch.Tensor, rules: torch.Tensor, v: int) -> torch.Tensor:
     "Posteriors (batch, nodes * s, v) of the children from that of (symbol, production) (batch, nodes, parents, productions)."
@@ -211,6 +213,7 @@ def _each_production(v, first, last, s, pair: Callable, any_arity: Callable) -> 
         with two, cgutils.for_range_slice(b, first, last, v.index(1)) as (k, _): pair(k, place(k, v.index(0)), place(k, v.index(1)))
         with other, cgutils.for_range_slice(b, first, last, v.index(1)) as (k, _): any_arity(k, lambda j: place(k, j))
 
+# %% ../nbs/04_inference.ipynb #eddf392d
 @intrinsic
 def _sum_up(typing, u, o, x, children, w, first, last, s):
     "u[o:] = sum over productions of w times the product of x at the places of their `s` children."
@@ -229,6 +232,7 @@ def _sum_up(typing, u, o, x, children, w, first, last, s):
         return v.none
     return numba.types.none(u, o, x, children, w, first, last, s), code
 
+# %% ../nbs/04_inference.ipynb #f355f5ee
 @intrinsic
 def _share_down(typing, d, x, children, w, first, last, s, h, o):
     "d at the place of each child += h[o:] times w times the product of x at the places of its siblings, for every production of one parent."
@@ -253,6 +257,7 @@ def _share_down(typing, d, x, children, w, first, last, s, h, o):
         return v.none
     return numba.types.none(d, x, children, w, first, last, s, h, o), code
 
+# %% ../nbs/04_inference.ipynb #cf19afa1
 @intrinsic
 def _rows_to_lanes(typing, u, o, e, p, stride, n):
     "u[o + a * lanes + b] = e[p + b * stride + a] for a < n."
@@ -322,6 +327,7 @@ def _njit(f: Callable) -> Callable:
     try: return numba.njit(cache=True, **options)(f)
     except RuntimeError: return numba.njit(**options)(f)  # no file to keep it beside
 
+# %% ../nbs/04_inference.ipynb #be4fede6
 @_njit
 def _read_leaves(u, shift, top, e, row, g, floor):
     "Leaf messages of the rows from `row` on, exp(evidence less its largest entry), and the sum of these entries."
@@ -338,6 +344,7 @@ def _read_leaves(u, shift, top, e, row, g, floor):
             _minus(u, x + a * _LANES, top, 0, one)
             _exp(u, x + a * _LANES, u, x + a * _LANES, floor)
 
+# %% ../nbs/04_inference.ipynb #e838220c
 @_njit
 def _up(u, scale, loss, exponent, top, g, tau):
     "From leaf messages in `u` to those of the root: messages, scales and error bounds of every node, and the sum of the exponents."
@@ -361,6 +368,7 @@ def _up(u, scale, loss, exponent, top, g, tau):
             _times(loss, at, scale, at, one)
             for b in range(_LANES): loss[at + b] += tau
 
+# %% ../nbs/04_inference.ipynb #6c6fda36
 @_njit
 def _down(u, d, scale, g, tau, out, into, row):
     "From the root's message to the posteriors of the levels l with into[l] >= 0, written to `out` from there on, rows from `row`."
@@ -384,6 +392,7 @@ def _down(u, d, scale, g, tau, out, into, row):
                         _times(d, k * _LANES, scale, (g.node[l + 1] + i * s + j) * _LANES, one)
                         _gated(u, x + k * _LANES, d, k * _LANES, tau)
 
+# %% ../nbs/04_inference.ipynb #f4b71148
 @_njit
 def _sum_product(e, out, into, log_z, loss_of, g, tau, low, high):
     "Posteriors of rows low to high - 1, a whole number of blocks of lanes, of evidence `e` laid flat; log Z, and the bound of what is lost."
@@ -481,6 +490,7 @@ def _answer(grammar, e, wanted, budget, path, weights=None) -> Beliefs:
         for fast, better in zip((*beliefs.levels, beliefs.log_z), (*exact.levels, exact.log_z)): fast[again] = better.to(fast.dtype)
     return beliefs
 
+# %% ../nbs/04_inference.ipynb #54078933
 def posterior(grammar: HierarchicalGrammar,
               log_evidence: torch.Tensor,  # (batch, n, v) log q(x_t[b, i] | x_0[b, i] = a), float32 or float64
               budget: int = 2**28,         # bytes of working memory of the reference path, about
