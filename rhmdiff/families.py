@@ -8,6 +8,7 @@ __all__ = ['weighted', 'ambiguous', 'shared_fraction', 'filtered', 'ragged', 'sa
 # %% ../nbs/03_families.ipynb #e7885aa2
 import json
 import random
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,14 +29,14 @@ def weighted(grammar: HierarchicalGrammar,
     Weights come before a filter: the level that `filtered` draws from has a law of its own, which new weights would replace."""
     if isinstance(weights, str): check_choice("weights", weights, ["uniform"])
     t, rng, rows = grammar.tables, random_stream(seed), []
-    for w, empty in zip(t.weights, t.empty):
-        new = torch.zeros_like(w) if weights is not None else w
-        for a, used in enumerate(w > 0 if weights is not None else ()):
+    for w, empty in zip(t.weights, t.empty) if weights is not None else ():
+        new = torch.zeros_like(w)
+        for a, used in enumerate(w > 0):
             m = int(used.sum())
             new[a, used] = torch.ones(1, dtype=torch.float64) if a == empty else draw_weights(None if isinstance(weights, str) else weights, 1, m, rng)[0]
         rows.append(new)
     prior = t.root_weights if root_weights is None else check_root_weights(t.alphabets[0], root_weights)
-    return HierarchicalGrammar.of(Tables(t.alphabets, t.rules, tuple(rows), prior))
+    return HierarchicalGrammar.of(Tables(t.alphabets, t.rules, tuple(rows) or t.weights, prior))
 
 # %% ../nbs/03_families.ipynb #536fb730
 def _deal(deck: list, m: int, rng: random.Random) -> list:
@@ -140,8 +141,9 @@ def save_json(grammar: HierarchicalGrammar, path: str | Path) -> Path:
 def _once(pairs: list[tuple]) -> dict:
     "A JSON object as a dict; a key that stands there twice is an error, not an overwriting."
     out = dict(pairs)
-    for key in out:
-        if sum(k == key for k, _ in pairs) > 1: raise ValueError(f"the key {key!r} stands there twice")
+    if len(out) < len(pairs):
+        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"the key {twice!r} stands there twice")
     return out
 
 def load_json(path: str | Path) -> HierarchicalGrammar:

@@ -423,10 +423,9 @@ def _sum_product(e, out, into, log_z, loss_of, g, tau, low, high):
 # %% ../nbs/04_inference.ipynb #6090cc0c
 _FAST = {torch.float32: (np.float32(2.**-60), 1e-6), torch.float64: (np.float64(2.**-500), 1e-13)}  # tau, and the loss that is let pass
 
-def _run_blocks(e: torch.Tensor, out: torch.Tensor, into: list[int], flat: _Flat, tau) -> tuple[torch.Tensor, torch.Tensor]:
-    "`_sum_product` on a whole number of blocks, on as many threads as torch uses: log Z and the bounds of what is lost, (batch,) float64."
-    log_z, lost = torch.empty(len(e), dtype=torch.float64), torch.empty(len(e), dtype=torch.float64)
-    arrays = (e.flatten().numpy(), out.numpy(), np.array(into, dtype=np.int64), log_z.numpy(), lost.numpy(), flat, tau)
+def _run_blocks(e: torch.Tensor, out: np.ndarray, into: list[int], log_z: np.ndarray, lost: np.ndarray, flat: _Flat, tau) -> None:
+    "`_sum_product` on a whole number of blocks, on as many threads as torch uses; writes to `out`, `log_z` and `lost`."
+    arrays = (e.flatten().numpy(), out, np.array(into, dtype=np.int64), log_z, lost, flat, tau)
     threads, blocks = torch.get_num_threads(), len(e) // _LANES
     step = max(1, -(-blocks // (4 * threads))) * _LANES
     jobs = [(a, min(a + step, len(e))) for a in range(0, len(e), step)]
@@ -434,23 +433,21 @@ def _run_blocks(e: torch.Tensor, out: torch.Tensor, into: list[int], flat: _Flat
         for low, high in jobs: _sum_product(*arrays, low, high)
     else:
         with ThreadPoolExecutor(threads) as pool: list(pool.map(lambda job: _sum_product(*arrays, *job), jobs))
-    return log_z, lost
 
 def _fast_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, wanted: Sequence[int]) -> tuple[Beliefs, torch.Tensor]:
     "Posteriors of the levels `wanted`, and the bound of what each row lost; only for evidence on the CPU."
     t, e, rows = grammar.tables, log_evidence.contiguous(), len(log_evidence)
-    if rows % _LANES: e = torch.cat([e, e.new_zeros(-rows % _LANES, *e.shape[1:])]) if rows < 64 * _LANES else e
+    whole, padded = rows // _LANES * _LANES, -(-rows // _LANES) * _LANES
+    tau, flat = _FAST[e.dtype][0], _flatten(t, e.dtype)
     sizes = [t.nodes[l] * t.vocab[l] if l in wanted else 0 for l in range(grammar.depth + 1)]
-    whole, parts = len(e) // _LANES * _LANES, []
-    for piece in (e[:whole], e[whole:]):  # a large batch is not copied to fill its last block
-        if not len(piece): continue
-        if len(piece) % _LANES: piece = torch.cat([piece, piece.new_zeros(-len(piece) % _LANES, *e.shape[1:])])
-        starts = [0, *itertools.accumulate(size * len(piece) for size in sizes)]
-        out = torch.from_numpy(np.empty(starts[-1], _FAST[e.dtype][0].dtype))  # numpy asks for huge pages: their first touch costs less
-        log_z, lost = _run_blocks(piece, out, [a if size else -1 for a, size in zip(starts, sizes)], _flatten(t, e.dtype), _FAST[e.dtype][0])
-        parts.append([out[starts[l]:starts[l + 1]].view(len(piece), t.nodes[l], t.vocab[l]) for l in wanted] + [log_z, lost])
-    *levels, log_z, lost = [x[0][:rows] if len(x) == 1 else torch.cat(x)[:rows] for x in zip(*parts)]
-    return Beliefs(levels, log_z), lost
+    starts = [0, *itertools.accumulate(size * padded for size in sizes)]
+    out, log_z, lost = np.empty(starts[-1], tau.dtype), np.empty(padded), np.empty(padded)  # numpy asks for huge pages: their first touch costs less
+    last = torch.cat([e[whole:], e.new_zeros(padded - rows, *e.shape[1:])])  # the last block, filled; the others are read where they are
+    for first, piece in ((0, e[:whole]), (whole, last)):
+        into = [start + first * size if size else -1 for start, size in zip(starts, sizes)]
+        if len(piece): _run_blocks(piece, out, into, log_z[first:], lost[first:], flat, tau)
+    levels = [torch.from_numpy(out[starts[l]:starts[l + 1]]).view(padded, t.nodes[l], t.vocab[l])[:rows] for l in wanted]
+    return Beliefs(levels, torch.from_numpy(log_z)[:rows]), torch.from_numpy(lost)[:rows]
 
 # %% ../nbs/04_inference.ipynb #52b5c857
 PATHS = ("auto", "reference", "fast")
