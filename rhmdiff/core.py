@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'generator', 'spawn', 'pick_device',
-           'set_threads', 'atomic_path']
+           'set_threads', 'atomic_path', 'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
 import difflib
 import hashlib
+import inspect
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
@@ -135,3 +136,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.replace(tmp, path)
     finally:
         tmp.unlink(missing_ok=True)
+
+# %% ../nbs/00_core.ipynb #22f19871
+def arguments(obj) -> dict:
+    "The arguments that `obj` was made with: the parameters of its constructor, each kept under its own name."
+    return {name: getattr(obj, name) for name in inspect.signature(type(obj)).parameters}
+
+def describe(obj):
+    "`obj` ready for JSON: plain values and lists as they are, anything else as its class and arguments, each described in turn."
+    if obj is None or isinstance(obj, (bool, int, float, str)): return obj
+    if isinstance(obj, (list, tuple)): return [describe(x) for x in obj]
+    if isinstance(obj, dict): return {k: describe(x) for k, x in obj.items()}
+    return {"class": type(obj).__name__, **{k: describe(x) for k, x in arguments(obj).items()}}

@@ -59,6 +59,11 @@ class Process:
         "A network's logits (batch, n, v), with what x_t shows beyond doubt whatever the network says; here nothing."
         return logits
 
+    @property
+    def prior_nats(self) -> float:
+        "KL of q(x_1 | x_0) from the law that sampling starts from, nats a position: 0 where nothing is left at t = 1."
+        return 0.
+
     def __repr__(self) -> str:
         return f"{type(self).__name__}(v={self.v})"
 
@@ -101,6 +106,17 @@ class MaskingProcess(Process):
         u = torch.rand(x_t.shape, generator=generator(seed, x_t.device), dtype=torch.float64, device=x_t.device)
         return torch.where((x_t == self.v) & (u * t[:, None] >= s[:, None]), x0, x_t)
 
+    def constrain(self, logits: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
+        "Logits (batch, n, v), certain of the leaves that show. Sahoo et al. 2024, section 3.2."
+        shown = F.one_hot(self._noisy(x_t), self.v + 1)[..., :-1].bool()
+        return logits.masked_fill((x_t < self.v)[..., None] & ~shown, -math.inf)
+
+    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+        "(batch, n) float64, nats per unit of t: -log p(x_0) / t where masked. Sahoo et al. 2024, section 3.4."
+        t = _times(t, self._noisy(x_t))[0]
+        each = -logits.double().log_softmax(-1).gather(-1, x0[..., None])[..., 0]
+        return torch.where(self.noised(x_t), each / t[:, None], 0.)
+
 # %% ../nbs/05_diffusion.ipynb #6b589768
 def _keep_or_redraw(x: torch.Tensor,      # (batch, n) symbols
                     t: torch.Tensor,      # (batch,) float64, the probability of a redraw
@@ -111,6 +127,21 @@ def _keep_or_redraw(x: torch.Tensor,      # (batch, n) symbols
     return F.one_hot(x, v) * keep + flat
 
 # %% ../nbs/05_diffusion.ipynb #1c8ac959
+def _jump_divergence(p: torch.Tensor,     # (batch, n, v) float64, the denoiser's probabilities
+                     true: torch.Tensor,  # (batch, n, v) one-hot x_0
+                     x_t: torch.Tensor, t: torch.Tensor,
+                    ) -> torch.Tensor:    # (batch, n) nats per unit of t
+    "Poisson divergence of the rates of leaving x_t backwards in time, summed over the other symbols."
+    v, here = p.shape[-1], x_t[..., None]
+    redrawn, kept = (t / v)[:, None, None], (1 - t)[:, None, None]
+    def ratios(w):  # p_t(y) / p_t(x_t) for every symbol y, if x_0 has the law w
+        return 1 + kept * (w / redrawn - w.gather(-1, here) / (redrawn + kept))
+    guess, exact = ratios(p), ratios(true)
+    excess = guess - exact + torch.special.xlogy(exact, exact / guess)
+    excess = excess.scatter(-1, here, 0.).sum(-1).clamp(min=0.) / v
+    return torch.where(kept[..., 0] > 0, excess / kept[..., 0].clamp(min=1e-300), 0.)
+
+# %% ../nbs/05_diffusion.ipynb #b2b0e046
 class UniformProcess(Process):
     "Each leaf is redrawn uniformly among all v symbols with probability t. Austin et al. 2021."
     name = "uniform"
@@ -137,6 +168,11 @@ class UniformProcess(Process):
         weight = _keep_or_redraw(x_t, lost, self.v) * _keep_or_redraw(x0, s, self.v)
         race = torch.empty_like(weight).exponential_(generator=generator(seed, x_t.device))
         return torch.where((s == 0)[:, None], x0, (weight / race).argmax(-1))
+
+    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+        "(batch, n) float64, nats per unit of t at t > 0: how far the jump rates are from those towards x_0. Lou et al. 2024, theorem 3.6."
+        x_t = self._noisy(x_t)
+        return _jump_divergence(logits.double().softmax(-1), F.one_hot(x0, self.v).double(), x_t, _times(t, x_t)[0])
 
 # %% ../nbs/05_diffusion.ipynb #36d47f5c
 def _signal_and_noise(mode: str, t: torch.Tensor, max_time: float) -> tuple[torch.Tensor, torch.Tensor]:
@@ -174,6 +210,15 @@ def _posterior_coefficients(signal_t, noise_t, signal_s, noise_s) -> tuple[torch
     return tuple(torch.where(clean, end, x) for end, x in ((one, a), (zero, b), (zero, var)))
 
 # %% ../nbs/05_diffusion.ipynb #379a0594
+def _snr_and_slope(process, t: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "alpha_bar / ((1 - alpha_bar) sigma**2) and the negative of its derivative in t, at times in (0, 1]."
+    signal, noise = _signal_and_noise(process.mode, t, process.max_time)
+    if process.mode == "cos": slope = math.pi * (signal / noise).sqrt() / noise
+    elif process.mode == "linear": slope = 1 / noise**2
+    else: slope = process.max_time / 2 * signal / noise**2
+    return signal / noise / process.noise_scale**2, slope / process.noise_scale**2
+
+# %% ../nbs/05_diffusion.ipynb #b9846006
 class DiffusionProcess(Process):
     "Gaussian noise on one-hot leaves: x_t = sqrt(alpha_bar) x_0 + sqrt(1 - alpha_bar) sigma z. Ho et al. 2020."
     name = "gaussian"
@@ -222,6 +267,17 @@ class DiffusionProcess(Process):
     def features(self, x_t):
         "(batch, n, v) floats: x_t as it is."
         return self._noisy(x_t)
+
+    @property
+    def prior_nats(self) -> float:
+        "Half the signal-to-noise ratio at t = 1, nats a position: 0 but for the schedule 'exp', whose signal does not end."
+        return 0.5 * _snr_and_slope(self, torch.ones(1, dtype=torch.float64))[0].item()
+
+    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+        "(batch, n) float64, nats per unit of t at t > 0: half the squared error of the mean of x_0, times the slope of the signal-to-noise ratio. Kingma et al. 2021, section 4."
+        t = _times(t, self._noisy(x_t))[0]
+        error = (logits.double().softmax(-1) - F.one_hot(x0, self.v)).square().sum(-1)
+        return 0.5 * _snr_and_slope(self, t)[1][:, None] * error
 
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n, v) drawn from q(x_s | x_t, x_0), Ho et al. 2020 (6, 7); x_0 in one-hot form at s = 0."
@@ -282,6 +338,10 @@ class BeliefProcess(Process):
     def features(self, x_t):
         "Always a ValueError: belief noise keeps the true leaves, and a network would read the answer."
         raise ValueError("belief noise keeps the true leaves, so a network would read the answer; use masking, uniform or gaussian")
+
+    def bound_density(self, logits, x_t, t, x0):
+        "Always a ValueError: belief noise is not a stochastic process and bounds nothing."
+        raise ValueError("belief noise is not a likelihood, so no bound follows from it; use masking, uniform or gaussian")
 
     def posterior_step(self, x_t, t, s, x0, seed=None):
         "Always a ValueError: belief noise is not a stochastic process and has no reverse."
@@ -350,10 +410,21 @@ class RaggedProcess(Process):
         return self._join(self.base.posterior_step(x, t, s, clean, seed), empty)
 
     def constrain(self, logits: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
-        "Logits with the empty symbol certain where it stands and impossible elsewhere."
-        empty = self._split(x_t)[1][..., None]
-        certain = torch.cat([empty.expand_as(logits[..., 1:]), ~empty], -1)
-        return logits.masked_fill(certain, -math.inf)
+        "Logits with the empty symbol certain where it stands and impossible elsewhere, and the base's constraint on the rest."
+        x, empty = self._split(x_t)
+        rest = self.base.constrain(logits[..., :-1], x)
+        return torch.cat([rest.masked_fill(empty[..., None], -math.inf), logits[..., -1:].masked_fill(~empty[..., None], -math.inf)], -1)
+
+    @property
+    def prior_nats(self) -> float:
+        "That of the base; at an empty position nothing is noised, and this overstates the bound."
+        return self.base.prior_nats
+
+    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+        "(batch, n) float64: that of the base, 0 at empty positions: a bound given which positions are empty."
+        (x, empty), (clean, _) = self._split(x_t), self._clean(x0)
+        logits = torch.where(empty[..., None], 0., logits[..., :-1])
+        return torch.where(empty, 0., self.base.bound_density(logits, x, t, clean))
 
     def __repr__(self) -> str: return f"RaggedProcess({self.base})"
 
