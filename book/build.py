@@ -34,11 +34,12 @@ class Page:
     title: str = ""        # replaces the notebook's own heading where one notebook makes two pages
 
 
-# Experiments, in the order they are started. The second page runs the first one's notebook on a grammar of the thesis.
+# Experiments, in the order they are started. Two pages run one notebook, on random grammars and on a grammar of the thesis.
 EXPERIMENTS = [
     Page("nbs/experiments/phase_transition", "nbs/experiments/phase_transition.ipynb"),
     Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
          {"grammar": "BINARY_3_LEVEL_GRAMMAR"}, "The same experiment on a grammar of the thesis"),
+    Page("nbs/experiments/denoisers", "nbs/experiments/denoisers.ipynb"),
 ]
 
 
@@ -179,7 +180,7 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
         target.write_text(json.dumps(nb))
         if page in EXPERIMENTS:
             name, results = Path(page.name).name, executed[page].with_suffix("")
-            numbers[name], folders[page.parameters.get("grammar", "random grammar")] = findings(results), results
+            if "phase_transition" in page.notebook: numbers[name], folders[page.parameters.get("grammar", "random grammar")] = findings(results), results
             for figure in results.glob("*.png"):
                 (site/"runs"/name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(figure, site/"runs"/name)

@@ -78,3 +78,40 @@ def test_thesis_grammar_quick(tmp_path):
     assert done.returncode == 0, done.stderr[-3000:]
     gap, = pd.read_csv(tmp_path/"results"/"gaps.csv").gap
     assert 0 <= gap <= 0.05
+
+
+DENOISERS = ROOT/"nbs"/"experiments"/"denoisers.ipynb"
+
+
+def test_denoisers_smoke_and_resumption(tmp_path):
+    """Everything is left; a second run finds its networks and gives the same tables, the seconds included."""
+    tables = []
+    for _ in range(2):
+        done = papermill(tmp_path, "-p", "preset", "smoke", notebook=DENOISERS)
+        assert done.returncode == 0, done.stderr[-3000:]
+        results = tmp_path/"results"
+        assert sorted(p.name for p in results.iterdir()) == ["by_step.png", "by_time.csv", "by_time.png", "each.csv", "gaps.csv", "networks", "run.json", "seconds.csv"]
+        tables.append([(results/f"{name}.csv").read_bytes() for name in ("gaps", "each", "by_time", "seconds")])
+    assert tables[0] == tables[1]
+    table = pd.read_csv(results/"gaps.csv")
+    assert list(zip(table.network, table.noise)) == [(a, b) for a in ("transformer", "unet") for b in ("masking", "gaussian")] and (table.gap > 0).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-p", "networks", "[transformer, cnn]"), "networks='cnn' is not one of transformer, encoder_decoder, unet"),
+    (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
+    (("-p", "dim", "20"), "dim=20 must be a multiple of 8"),
+    (("-p", "sees", "2"), "parameter='sees' is not one of"),
+])
+def test_denoisers_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=DENOISERS)
+    assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
+    assert not (tmp_path/"results").exists()
+
+
+def test_the_reference_run_meets_its_target():
+    """The committed reference: 0.01 nats a masked token for the transformer, from three seeds; every network under every noise is there."""
+    kept = ROOT/"book"/"reference"/"denoisers"
+    table, record = pd.read_csv(kept/"gaps.csv").set_index(["network", "noise"]), json.loads((kept/"run.json").read_text())
+    assert record["parameters"]["seeds"] == 3 and [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
+    assert table.gap["transformer", "masking"] <= 0.01 and len(table) == 9
