@@ -489,7 +489,7 @@ def probe(network: Network,
     "Accuracy of linear read-outs of each level's symbols from each stage's states at a leaf (stage 0: the embedded input). Alain, Bengio 2017."
     if not isinstance(network, Network): raise ValueError(f"network is a {type(network).__name__}; a Network, whose hidden states can be read, is needed")
     n, rows, bayes = check_int("n", n, 2), [], BayesDenoiser(grammar, network.process)
-    for t in check_times(torch.as_tensor(times).double(), len(times), name="times").tolist():
+    for t in check_times(torch.as_tensor(times, dtype=torch.float64), len(times), name="times").tolist():
         levels = [grammar.sample(n, seed=spawn(seed, "derivations", t, part)) for part in ("fit", "count")]
         noisy = [network.process.sample(x[-1], t, seed=spawn(seed, "noise", t, k)) for k, x in enumerate(levels)]
         states = [_hidden(network, x, t) for x in noisy]

@@ -30,7 +30,7 @@ from .core import atomic_path, check_choice, check_int, check_number, check_symb
 from .diffusion import DiffusionProcess, Process
 from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR
 from .grammar import HierarchicalGrammar
-from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, illegal_mass, save_model
+from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, illegal_mass, save_model
 
 # %% ../nbs/08_training.ipynb #8b4a4965
 def _digest(*parts) -> str:
@@ -154,7 +154,8 @@ def _evaluating(model):
     training = network and model.training
     if network: model.eval()
     try:
-        with torch.no_grad(): yield next(model.parameters()).device if network else torch.device("cpu")
+        own = next(model.parameters(), None) if network else None
+        with torch.no_grad(): yield torch.device("cpu") if own is None else own.device
     finally:
         if training: model.train()
 
@@ -268,7 +269,8 @@ def _data_digest(leaves) -> str:
 def _settings(model, process, leaves, grammar, validation, empirical, plan: Plan) -> dict:
     "What makes a run the run it is, as plain values."
     shapes = [(k, tuple(p.shape)) for k, p in model.named_parameters()]
-    return dict(model=f"{type(model).__name__} {_digest(repr(model), shapes)}", process=repr(process), leaves=_data_digest(leaves),
+    made = json.dumps(describe(model)) if type(model).__name__ in Network.kinds else repr(model)
+    return dict(model=f"{type(model).__name__} {_digest(made, shapes)}", process=repr(process), leaves=_data_digest(leaves),
                 grammar=None if grammar is None else _digest(grammar.spec), empirical=bool(empirical),
                 validation=None if validation is None else _data_digest(validation), **asdict(plan))
 
@@ -483,8 +485,9 @@ def fit(model: nn.Module,               # (x_t, t) -> logits; trained in place, 
     model.to(device).train()
     run = _Run(model, torch.optim.AdamW(model.parameters(), lr=plan.lr, weight_decay=plan.weight_decay, fused=True),
                _averaged(model, plan.ema) if plan.ema else None, _settings(model, process, leaves, grammar, validation, empirical, plan))
-    if checkpoint and checkpoint.exists(): run.load(checkpoint, device)
-    try: _train(run, plan, process, leaves, grammar, validation, empirical, device, checkpoint, every)
+    try:
+        if checkpoint and checkpoint.exists(): run.load(checkpoint, device)
+        _train(run, plan, process, leaves, grammar, validation, empirical, device, checkpoint, every)
     except KeyboardInterrupt:
         if checkpoint and run.whole: run.save(checkpoint)
         raise

@@ -100,7 +100,8 @@ def test_denoisers_smoke_and_resumption(tmp_path):
 @pytest.mark.parametrize("arguments, message", [
     (("-p", "networks", "[transformer, cnn]"), "networks='cnn' is not one of transformer, encoder_decoder, unet"),
     (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
-    (("-p", "dim", "20"), "dim=20 must be a multiple of 8"),
+    (("-p", "dim", "18"), "dim=18 must be a multiple of 4"),
+    (("-p", "seeds", "[1, 2, 3]"), "seeds=[1, 2, 3] must be one number, or one for each of noises=['masking', 'gaussian']"),
     (("-p", "sees", "2"), "parameter='sees' is not one of"),
 ])
 def test_denoisers_refused_before_any_work(tmp_path, arguments, message):
@@ -113,5 +114,5 @@ def test_the_reference_run_meets_its_target():
     """The committed reference: 0.01 nats a masked token for the transformer, from three seeds; every network under every noise is there."""
     kept = ROOT/"book"/"reference"/"denoisers"
     table, record = pd.read_csv(kept/"gaps.csv").set_index(["network", "noise"]), json.loads((kept/"run.json").read_text())
-    assert record["parameters"]["seeds"] == 3 and [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
+    assert record["parameters"]["seeds"][0] == 3 and record["parameters"]["noises"][0] == "masking" and [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
     assert table.gap["transformer", "masking"] <= 0.01 and len(table) == 9
