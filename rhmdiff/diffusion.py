@@ -127,19 +127,20 @@ def _keep_or_redraw(x: torch.Tensor,      # (batch, n) symbols
     return F.one_hot(x, v) * keep + flat
 
 # %% ../nbs/05_diffusion.ipynb #1c8ac959
+def _odds(p: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+    "p_t(y)/p_t(x_t) for every symbol y, (batch, n, v), if x_0 given the rest has the law p, (batch, n, v) float64; t > 0."
+    redrawn, kept = (t / p.shape[-1])[:, None, None], (1 - t)[:, None, None]
+    return 1 + kept * (p / redrawn - p.gather(-1, x_t[..., None]) / (redrawn + kept))
+
 def _jump_divergence(p: torch.Tensor,     # (batch, n, v) float64, the denoiser's probabilities
                      true: torch.Tensor,  # (batch, n, v) one-hot x_0
                      x_t: torch.Tensor, t: torch.Tensor,
                     ) -> torch.Tensor:    # (batch, n) nats per unit of t
     "Poisson divergence of the rates of leaving x_t backwards in time, summed over the other symbols."
-    v, here = p.shape[-1], x_t[..., None]
-    redrawn, kept = (t / v)[:, None, None], (1 - t)[:, None, None]
-    def ratios(w):  # p_t(y) / p_t(x_t) for every symbol y, if x_0 has the law w
-        return 1 + kept * (w / redrawn - w.gather(-1, here) / (redrawn + kept))
-    guess, exact = ratios(p), ratios(true)
+    guess, exact, kept = _odds(p, x_t, t), _odds(true, x_t, t), (1 - t)[:, None]
     excess = guess - exact + torch.special.xlogy(exact, exact / guess)
-    excess = excess.scatter(-1, here, 0.).sum(-1).clamp(min=0.) / v
-    return torch.where(kept[..., 0] > 0, excess / kept[..., 0].clamp(min=1e-300), 0.)
+    excess = excess.scatter(-1, x_t[..., None], 0.).sum(-1).clamp(min=0.) / p.shape[-1]
+    return torch.where(kept > 0, excess / kept.clamp(min=1e-300), 0.)
 
 # %% ../nbs/05_diffusion.ipynb #b2b0e046
 class UniformProcess(Process):
@@ -168,6 +169,17 @@ class UniformProcess(Process):
         weight = _keep_or_redraw(x_t, lost, self.v) * _keep_or_redraw(x0, s, self.v)
         race = torch.empty_like(weight).exponential_(generator=generator(seed, x_t.device))
         return torch.where((s == 0)[:, None], x0, (weight / race).argmax(-1))
+
+    def leap(self, x_t: torch.Tensor, t, s, logits: torch.Tensor, seed=None) -> torch.Tensor:
+        "x_s with at most one jump a position, at the backward rates of time t held to s. Campbell et al. 2022, section 4.3; rates: Lou et al. 2024."
+        x_t = self._noisy(x_t)
+        t, s = _step_times(t, s, x_t)
+        rates = _odds(logits.double().softmax(-1), x_t, t.clamp(min=1e-300)).scatter(-1, x_t[..., None], 0.) / self.v
+        hazard = rates.sum(-1) * torch.log((1 - s) / (1 - t).clamp(min=1e-300)).clamp(max=1e3)[:, None]  # a redraw has the rate 1/(1 - t)
+        g = generator(seed, x_t.device)
+        jump = torch.rand(x_t.shape, generator=g, dtype=torch.float64, device=x_t.device) < -torch.expm1(-hazard)
+        race = torch.empty_like(rates).exponential_(generator=g)
+        return torch.where(jump & (s < t)[:, None], (rates / race).argmax(-1), x_t)
 
     def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t at t > 0: how far the jump rates are from those towards x_0. Lou et al. 2024, theorem 3.6."
@@ -281,7 +293,13 @@ class DiffusionProcess(Process):
 
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n, v) drawn from q(x_s | x_t, x_0), Ho et al. 2020 (6, 7); x_0 in one-hot form at s = 0."
-        return _gaussian_step(self, x_t, t, s, x0, seed)
+        x0 = check_symbols("x0", x0, self.v, self._noisy(x_t).shape[1])
+        return _gaussian_step(self, x_t, t, s, F.one_hot(x0, self.v), 1., seed)
+
+    def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta: float = 1.) -> torch.Tensor:
+        "x_s from an estimate of the mean of x_0, (batch, n, v): Ho et al. 2020 (11) at eta = 1, without noise at 0: Song et al. 2021 (12, 16)."
+        if tuple(mean.shape) != tuple(self._noisy(x_t).shape): raise ValueError(f"mean has shape {tuple(mean.shape)}; that of x_t, {tuple(x_t.shape)}, is needed")
+        return _gaussian_step(self, x_t, t, s, mean, check_number("eta", eta, 0., 1.), seed)
 
 # %% ../nbs/05_diffusion.ipynb #90a18625
 def _gaussian_sample(process: DiffusionProcess, x0: torch.Tensor, t, seed) -> torch.Tensor:
@@ -309,14 +327,19 @@ def _add_noise(process: DiffusionProcess, one_hot: torch.Tensor, timestep, seed)
     return signal * clean + noise * process.noise_scale * z
 
 # %% ../nbs/05_diffusion.ipynb #f677ed53
-def _gaussian_step(process: DiffusionProcess, x_t, t, s, x0, seed) -> torch.Tensor:
-    x_t = process._noisy(x_t)
-    x0 = check_symbols("x0", x0, process.v, x_t.shape[1])
+def _gaussian_step(process: DiffusionProcess, x_t, t, s, clean: torch.Tensor, eta: float, seed) -> torch.Tensor:
+    "From x_t to x_s with `clean` in the place of x_0; eta scales the noise, and what it leaves of the variance stays in the direction of x_t."
     t, s = _step_times(t, s, x_t)
-    a, b, var = _posterior_coefficients(*process._signal_and_noise(t), *process._signal_and_noise(s))
-    a, b, std = (c[:, None, None].to(x_t) for c in (a, b, var.sqrt() * process.noise_scale))
+    (signal_t, noise_t), (signal_s, noise_s) = process._signal_and_noise(t), process._signal_and_noise(s)
+    a, b, var = _posterior_coefficients(signal_t, noise_t, signal_s, noise_s)
+    if eta < 1:
+        still = (noise_s >= noise_t) | (noise_t == 0)
+        along = ((noise_s - eta**2 * var).clamp(min=0.) / torch.where(still, 1., noise_t)).sqrt()
+        a, b = torch.where(still, a, signal_s.sqrt() - along * signal_t.sqrt()), torch.where(still, b, along)
+    a, b, std = (c[:, None, None].to(x_t) for c in (a, b, var.sqrt() * eta * process.noise_scale))
+    if not eta: return a * clean + b * x_t
     z = torch.randn(x_t.shape, generator=generator(seed, x_t.device), dtype=x_t.dtype, device=x_t.device)
-    return a * F.one_hot(x0, process.v) + b * x_t + std * z
+    return a * clean + b * x_t + std * z
 
 # %% ../nbs/05_diffusion.ipynb #6a687bce
 class BeliefProcess(Process):
@@ -419,6 +442,16 @@ class RaggedProcess(Process):
     def prior_nats(self) -> float:
         "That of the base; at an empty position nothing is noised, and this overstates the bound."
         return self.base.prior_nats
+
+    def leap(self, x_t: torch.Tensor, t, s, logits: torch.Tensor, seed=None) -> torch.Tensor:
+        "x_s by the base's jumps; empty positions stay."
+        x, empty = self._split(x_t)
+        return self._join(self.base.leap(x, t, s, torch.where(empty[..., None], 0., logits[..., :-1]), seed), empty)
+
+    def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta: float = 1.) -> torch.Tensor:
+        "x_s by the base's step from the mean of x_0; empty positions stay."
+        x, empty = self._split(x_t)
+        return self._join(self.base.mean_step(x, t, s, mean[..., :-1], seed, eta), empty)
 
     def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64: that of the base, 0 at empty positions: a bound given which positions are empty."
