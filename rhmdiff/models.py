@@ -396,10 +396,12 @@ def illegal_mass(grammar: HierarchicalGrammar,
     legal = log_likelihood(siblings, log_p) + math.log(siblings.rules[0].shape[1])
     return -torch.expm1(legal.clamp(max=0.)).view(len(logits), -1).to(logits.dtype)
 
-def _check_logits(grammar: HierarchicalGrammar, logits: torch.Tensor) -> None:
-    "A ValueError unless `logits` are of the leaves of `grammar`."
-    if logits.ndim != 3 or tuple(logits.shape[1:]) != (grammar.n_leaves, grammar.vocab[-1]):
-        raise ValueError(f"logits have shape {tuple(logits.shape)}; (batch, {grammar.n_leaves}, {grammar.vocab[-1]}) is needed")
+def _check_logits(grammar: HierarchicalGrammar, logits: torch.Tensor, batch: int | None = None) -> None:
+    "A ValueError unless `logits` are of the leaves of `grammar`, and of so many sequences."
+    shape = tuple(getattr(logits, "shape", ()))
+    if len(shape) != 3 or shape != (shape[0] if batch is None else batch, grammar.n_leaves, grammar.vocab[-1]):
+        raise ValueError(f"logits have shape {shape}; ({'batch' if batch is None else batch}, {grammar.n_leaves}, {grammar.vocab[-1]}) is needed")
+    if bool(logits.isnan().any()): raise ValueError("logits hold NaN")
 
 # %% ../nbs/06_models.ipynb #a78796b1
 class ConstrainedHead(nn.Module):
@@ -424,12 +426,12 @@ class ConstrainedHead(nn.Module):
     def forward(self, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None = None) -> torch.Tensor:
         "Logits (batch, n, v); where what the denoiser allows fits no derivation, its own answer."
         logits = self.denoiser(x_t, t) if x0_hat is None else self.denoiser(x_t, t, x0_hat=x0_hat)
-        _check_logits(self.grammar, logits)
-        log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
+        _check_logits(self.grammar, logits, len(x_t))
+        log_p = logits.double().log_softmax(-1)  # in single precision what is improbable would become impossible
         p, exists = self.constrain(log_p)
         possible = p > 0  # the logarithm is taken where it has a gradient
         answer = torch.where(possible, torch.where(possible, p, 1.).log(), -math.inf)
-        return torch.where(exists[..., None], answer, log_p)
+        return torch.where(exists[..., None], answer, log_p).to(logits if logits.dtype == torch.float64 else logits.float())
 
 class SiblingHead(ConstrainedHead):
     "Tuples of siblings that no production makes are masked, and the rest renormalised. Aiello 2025; here for any arity."
@@ -452,16 +454,27 @@ def save_model(model: nn.Module,    # a network of this module, bare or in a hea
               ) -> Path:
     "Write weights and description to `path`, whole or not at all."
     if type(model).__name__ not in Network.kinds: raise ValueError(f"model is a {type(model).__name__}; one of {', '.join(Network.kinds)} is needed")
-    header = {"rhmdiff": json.dumps(describe(model), ensure_ascii=False)}
+    try: made = describe(model)
+    except (AttributeError, TypeError) as e: raise ValueError(f"model holds what cannot be described by the arguments of its constructor: {e}") from None
+    _check_classes(made)
+    header = {"rhmdiff": json.dumps(made, ensure_ascii=False)}
     with atomic_path(path) as tmp: save_file({k: x.detach().cpu().contiguous() for k, x in model.state_dict().items()}, tmp, header)
     return Path(path)
+
+def _kinds() -> dict:
+    "The classes that a file may name."
+    return Network.kinds | {c.__name__: c for c in (*PROCESSES.values(), RaggedProcess, BayesDenoiser, HierarchicalGrammar)}
+
+def _check_classes(d) -> None:
+    "A ValueError for a class that could not be made again from its description."
+    if isinstance(d, dict) and "class" in d: check_choice("class", d["class"], _kinds())
+    for x in d.values() if isinstance(d, dict) else d if isinstance(d, list) else (): _check_classes(x)
 
 def _rebuild(d):
     "What `describe` described: processes, grammars, networks and heads by their class; anything else as it is."
     if isinstance(d, list): return [_rebuild(x) for x in d]
     if not isinstance(d, dict) or "class" not in d: return d
-    kinds = Network.kinds | {c.__name__: c for c in (*PROCESSES.values(), RaggedProcess, BayesDenoiser, HierarchicalGrammar)}
-    return kinds[check_choice("class", d["class"], kinds)](**{k: _rebuild(x) for k, x in d.items() if k != "class"})
+    return _kinds()[check_choice("class", d["class"], _kinds())](**{k: _rebuild(x) for k, x in d.items() if k != "class"})
 
 def load_model(path: str | Path, device="cpu") -> nn.Module:
     "The network that `save_model` wrote, on `device`, in evaluation mode; a ValueError that says what is wrong with the file."
@@ -475,7 +488,7 @@ def load_model(path: str | Path, device="cpu") -> nn.Module:
     try:
         model = _rebuild(json.loads(header["rhmdiff"])).to(pick_device(device))
         model.load_state_dict(tensors)
-    except (ValueError, TypeError, RuntimeError, KeyError) as e: raise ValueError(f"{named} holds a model that cannot be made here: {e}") from None
+    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as e: raise ValueError(f"{named} holds a model that cannot be made here: {e}") from None
     return model.eval()
 
 # %% ../nbs/06_models.ipynb #1c95f125
@@ -488,7 +501,7 @@ def probe(network: Network,
          ) -> pd.DataFrame:                       # columns t, stage, level, accuracy, se, exact
     "Accuracy of linear read-outs of each level's symbols from each stage's states at a leaf (stage 0: the embedded input). Alain, Bengio 2017."
     if not isinstance(network, Network): raise ValueError(f"network is a {type(network).__name__}; a Network, whose hidden states can be read, is needed")
-    n, rows, bayes = check_int("n", n, 2), [], BayesDenoiser(grammar, network.process)
+    n, ridge, rows, bayes = check_int("n", n, 2), check_number("ridge", ridge), [], BayesDenoiser(grammar, network.process)
     for t in check_times(torch.as_tensor(times, dtype=torch.float64), len(times), name="times").tolist():
         levels = [grammar.sample(n, seed=spawn(seed, "derivations", t, part)) for part in ("fit", "count")]
         noisy = [network.process.sample(x[-1], t, seed=spawn(seed, "noise", t, k)) for k, x in enumerate(levels)]

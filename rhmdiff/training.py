@@ -46,7 +46,7 @@ def grammar_stream(grammar: HierarchicalGrammar, seed: int = 0,
     def leaves(n: int, seed: int | None = None):
         levels = grammar.sample(n, seed=own if seed is None else spawn(start, seed))
         return (levels[-1], levels[0][:, 0]) if labels else levels[-1]
-    start, leaves.settings = seed, f"grammar {_digest(grammar.spec)}, seed {seed}"
+    start, leaves.settings = seed, f"grammar {_digest(grammar.spec)}, seed {seed}" + ", labels" * labels
     return leaves
 
 # %% ../nbs/08_training.ipynb #f53093a2
@@ -143,9 +143,19 @@ def _ratio(kl: np.ndarray, tokens: np.ndarray) -> tuple[float, float]:
     return float(ratio), float(np.sqrt(len(kl) / (len(kl) - 1) * ((kl - ratio * tokens)**2).sum()) / total)
 
 # %% ../nbs/08_training.ipynb #4404e340
-def _check_trainable(process: Process) -> None:
+def _check_trainable(process: Process, model) -> None:
+    "Refuse belief noise, and a noise that is not the model's own."
+    if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
     if process.name == "belief":
         raise ValueError("belief noise is not a likelihood and shows the true leaves: there is nothing to learn, and no gap")
+    if repr(getattr(model, "process", process)) != repr(process):
+        raise ValueError(f"process={process} is not the noise that the model reads, {model.process}")
+
+def _answer(model: Callable, x_t: torch.Tensor, t, n: int, symbols: int) -> torch.Tensor:
+    "The model's logits, (batch, n, symbols) or of a classifier (batch, symbols), or a ValueError about their shape."
+    logits, needed = model(x_t, t), (len(x_t), symbols) if hasattr(model, "n_classes") else (len(x_t), n, symbols)
+    if tuple(getattr(logits, "shape", ())) != needed: raise ValueError(f"model returned {tuple(getattr(logits, 'shape', ()))}; logits of shape {needed} are needed")
+    return logits
 
 @contextlib.contextmanager
 def _evaluating(model):
@@ -175,8 +185,8 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
               piece: int = 1024,               # sequences at a time
              ) -> Gap:
     "E KL(exact posterior || model) per noised token (a classifier: per sequence), nats, at t ~ U(0, 1); a network is called in evaluation mode."
-    _check_trainable(process)
-    n, bins = check_int("n", n, 1), check_int("bins", bins, 1)
+    _check_trainable(process, model)
+    n, bins, symbols = check_int("n", n, 1), check_int("bins", bins, 1), grammar.vocab[0 if hasattr(model, "n_classes") else -1]
     bayes, kl, tokens = BayesDenoiser(grammar, process), [], []
     x0, t = grammar.sample(n, seed=spawn(seed, "leaves"))[-1], stratified_times(n, spawn(seed, "times"))
     with _evaluating(model) as device:
@@ -184,7 +194,7 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
         for x, level in zip(x0.split(check_int("piece", piece, 1)), t.split(piece)):
             x, level = x.to(device), level.to(device)
             x_t = process.sample(x, level, seed=g)
-            exact, logits, judged = _side_by_side(bayes, model(x_t, level), x_t, level)
+            exact, logits, judged = _side_by_side(bayes, _answer(model, x_t, level, grammar.n_leaves, symbols), x_t, level)
             kl.append(torch.where(judged, kl_from_bayes(exact, logits), 0.).sum(-1).cpu())
             tokens.append(judged.sum(-1).cpu())
     kl, tokens, which = torch.cat(kl).numpy(), torch.cat(tokens).numpy(), np.minimum((t.numpy() * bins).astype(int), bins - 1)
@@ -205,18 +215,20 @@ def evidence_bound(model: Callable,        # (x_t, t) -> logits (batch, n, v)
                    t_min: float = 0.05,    # where the reverse process stops and the leaves are read out
                    piece: int = 1024,      # sequences at a time
                   ) -> Bound:
-    "The evidence bound of the data under the reverse process of `model`. Sahoo et al. 2024; Lou et al. 2024; Kingma et al. 2021."
-    _check_trainable(process)
+    "The evidence bound of the data under the reverse process of `model`; of ragged data, given which positions are empty. Sahoo et al. 2024; Lou et al. 2024; Kingma et al. 2021."
+    _check_trainable(process, model)
     n, (low, span) = check_int("n", n, 2), (t_min, 1 - check_number("t_min", t_min, 1e-6, 0.5))
+    if not callable(leaves) and not isinstance(leaves, HierarchicalGrammar): _check_set("leaves", leaves, process, model)
     x0, _ = _clean(grammar_stream(leaves) if isinstance(leaves, HierarchicalGrammar) else leaves, n, spawn(seed, "data"), 0)
+    if len(x0) != n: raise ValueError(f"leaves({n}) returned {len(x0)} sequences")
     x0, t, terms = check_symbols("leaves", x0, process.v), low + span * stratified_times(n, spawn(seed, "times")), []
     with _evaluating(model) as device:
         g = generator(spawn(seed, "noise"), device)
         for x, level in zip(x0.split(check_int("piece", piece, 1)), t.split(piece)):
             x, level = x.to(device), level.to(device)
             x_t, x_low = process.sample(x, level, seed=g), process.sample(x, low, seed=g)
-            on_the_way = span * process.bound_density(model(x_t, level), x_t, level, x).sum(-1)
-            at_the_end = -model(x_low, low).double().log_softmax(-1).gather(-1, x[..., None])[..., 0]
+            on_the_way = span * process.bound_density(_answer(model, x_t, level, x.shape[1], process.v), x_t, level, x).sum(-1)
+            at_the_end = -_answer(model, x_low, low, x.shape[1], process.v).double().log_softmax(-1).gather(-1, x[..., None])[..., 0]
             terms.append((on_the_way + torch.where(process.noised(x_low), at_the_end, 0.).sum(-1) + process.prior_nats * x.shape[1]).cpu())
     terms = torch.cat(terms)
     return Bound(terms.mean().item(), terms.std().item() / math.sqrt(n))
@@ -264,12 +276,15 @@ class Plan:
 def _data_digest(leaves) -> str:
     "What stands for the data in the settings."
     if isinstance(leaves, tuple): return _digest(*map(_data_digest, leaves))
-    return _digest(leaves.cpu().numpy().tobytes(), tuple(leaves.shape)) if isinstance(leaves, torch.Tensor) else getattr(leaves, "settings", "a callable")
+    if isinstance(leaves, torch.Tensor): return _digest(leaves.cpu().numpy().tobytes(), tuple(leaves.shape))
+    code = getattr(leaves, "__code__", None)
+    return getattr(leaves, "settings", f"a callable {'' if code is None else _digest(code.co_code, code.co_consts)}")
 
 def _settings(model, process, leaves, grammar, validation, empirical, plan: Plan) -> dict:
     "What makes a run the run it is, as plain values."
     shapes = [(k, tuple(p.shape)) for k, p in model.named_parameters()]
-    made = json.dumps(describe(model)) if type(model).__name__ in Network.kinds else repr(model)
+    try: made = json.dumps(describe(model))
+    except (AttributeError, TypeError): made = repr(model)
     return dict(model=f"{type(model).__name__} {_digest(made, shapes)}", process=repr(process), leaves=_data_digest(leaves),
                 grammar=None if grammar is None else _digest(grammar.spec), empirical=bool(empirical),
                 validation=None if validation is None else _data_digest(validation), **asdict(plan))
@@ -365,7 +380,7 @@ def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, g
         answers.append(logits.detach())
     norm, value = nn.utils.clip_grad_norm_(run.model.parameters(), plan.clip), torch.stack(losses).sum().item()
     if not math.isfinite(value + norm.item()):
-        raise FloatingPointError(f"step {run.step}: the loss is {value} and its gradient has norm {norm.item()}; a smaller lr may help")
+        raise FloatingPointError(f"step {run.step}: the loss is {value} and its gradient has norm {norm.item()}; a smaller lr may help, unless the data are not what the model can make")
     for group in run.optimiser.param_groups: group["lr"] = plan.rate(run.step)
     run.whole = False
     run.optimiser.step()
@@ -387,9 +402,10 @@ def _validate(run: _Run, process: Process, data, batch_size: int, seed: int, dev
             if y is not None: logits, clean, noised = logits[:, None], y[rows, None].to(device), torch.ones(len(rows), 1, dtype=torch.bool, device=device)
             total += denoising_loss(logits, clean, noised).item() * int(noised.sum())
             count += int(noised.sum())
-    loss = total / max(count, 1)
-    if run.best is None or loss < run.best["loss"]:
+    loss = total / count if count else math.nan
+    if math.isfinite(loss) and (run.best is None or loss < run.best["loss"]):
         run.best = dict(loss=loss, step=run.step, row=len(run.rows), weights={k: x.detach().clone() for k, x in run.judged.state_dict().items()})
+    if run.best is None: raise ValueError(f"validation: its loss is {loss}, which tells no weights from others; it has noised nothing, or holds what the model excludes")
     return loss
 
 # %% ../nbs/08_training.ipynb #758dc014
@@ -420,21 +436,26 @@ def _check_set(name: str, data, process: Process, model: nn.Module) -> None:
     check_symbols(name, x, process.v, getattr(model, "n", None))
     if not len(x): raise ValueError(f"{name} is empty")
     if (classes is None) != (y is None): raise ValueError(f"{name} is {'a tensor' if y is None else 'a pair'}; a {type(model).__name__} is trained on {'leaves' if classes is None else '(leaves, labels)'}")
-    if y is not None: check_symbols(f"labels of {name}", y[:, None] if isinstance(y, torch.Tensor) and y.shape == (len(x),) else y, classes, 1)
+    if y is not None: _check_labels(f"labels of {name}", y, len(x), classes)
+
+def _check_labels(name: str, y, count: int, classes: int) -> None:
+    if not isinstance(y, torch.Tensor) or tuple(y.shape) != (count,): raise ValueError(f"{name}: a tensor of shape ({count},) is needed, not {tuple(getattr(y, 'shape', ())) or type(y).__name__}")
+    check_symbols(name, y[:, None], classes, 1)
 
 def _check_fit(model, process, leaves, grammar, validation, empirical, plan) -> None:
     "Refuse, before any work, data and models that do not fit together."
-    _check_trainable(process)
+    _check_trainable(process, model)
     if not isinstance(model, nn.Module): raise ValueError(f"model is a {type(model).__name__}; a torch.nn.Module is needed")
-    if not any(True for _ in model.parameters()): raise ValueError(f"model is a {type(model).__name__} without parameters: there is nothing to train")
-    if repr(getattr(model, "process", process)) != repr(process):
-        raise ValueError(f"process={process} is not the noise that the model reads, {model.process}")
+    if not any(w.requires_grad for w in model.parameters()): raise ValueError(f"model is a {type(model).__name__} without parameters that can be trained")
     if not callable(leaves): _check_set("leaves", leaves, process, model)
     if validation is not None: _check_set("validation", validation, process, model)
     n = getattr(model, "n", None)
     if grammar is not None and (grammar.vocab[-1], grammar.n_leaves) != (process.v, n or grammar.n_leaves):
         raise ValueError(f"grammar has {grammar.n_leaves} leaves over {grammar.vocab[-1]} symbols; the model reads {n} over {process.v}")
-    for wrong, why in ((plan.illegal and grammar is None, f"illegal={plan.illegal} needs grammar=, whose siblings it counts"),
+    classes = getattr(model, "n_classes", None)
+    for wrong, why in ((classes is not None and grammar is not None and classes != grammar.vocab[0], f"model has n_classes={classes}; the grammar has {grammar and grammar.vocab[0]} roots"),
+                       (classes is not None and plan.illegal, f"illegal={plan.illegal} is a penalty on leaves; a classifier has none"),
+                       (plan.illegal and grammar is None, f"illegal={plan.illegal} needs grammar=, whose siblings it counts"),
                        (plan.patience and validation is None, f"patience={plan.patience} needs validation=, a set that is held out"),
                        (plan.weight == "bound" and process.name != "masking", f"weight='bound' is the bound's only under masking, not {process.name}"),
                        (empirical and (callable(leaves) or hasattr(model, "n_classes")), "empirical=True needs a fixed set of leaves to remember")):
@@ -449,6 +470,7 @@ def _train(run: _Run, plan: Plan, process, leaves, grammar, validation, empirica
     with _own_stream(device) as reseed, tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar:
         while run.step < plan.steps and not run.early:
             batch, lr = noisy_batch(process, leaves, plan.batch_size, plan.seed, run.step, device), plan.rate(run.step)
+            if classes: _check_labels("labels of leaves", batch.labels, len(batch.x0), run.model.n_classes)
             reseed(spawn(plan.seed, "dropout", run.step))
             rows = max(1, PIECE // batch.x0.shape[1]) if device.type == "cpu" else len(batch.x0)
             loss, logits = _take_step(run, forward, _pieces(batch, process, plan, classes, 1 if grammar is None else grammar.arity[-1], rows), plan, grammar)
@@ -542,10 +564,14 @@ def run_experiment(experiment: Experiment,
     for name in plan: check_choice("argument", name, [f.name for f in fields(Plan)])
     experiment, folder = replace(experiment, plan=replace(experiment.plan, **plan)), Path(folder)
     config, file = json.loads(json.dumps(describe(experiment))), folder/"config.json"
-    if file.exists() and json.loads(file.read_text()) != config: raise ValueError(f"folder={str(folder)!r} holds another experiment; give each a folder of its own")
+    try: there = json.loads(file.read_text()) if file.exists() else None
+    except ValueError as e: raise ValueError(f"{file} cannot be read: {e}") from None
+    if there is None and (folder/"checkpoint.pt").exists(): raise ValueError(f"folder={str(folder)!r} holds a checkpoint without its config.json; give each experiment a folder of its own")
+    if there not in (None, config): raise ValueError(f"folder={str(folder)!r} holds another experiment; give each a folder of its own")
     grammar = HierarchicalGrammar(experiment.grammar)
     process = DiffusionProcess(grammar.vocab[-1], **experiment.noise)
     model, (train, held) = EncoderDecoder(process, grammar.n_leaves, **experiment.network, seed=experiment.plan.seed), experiment.data()
+    _check_fit(model, process, train, grammar, held, True, experiment.plan)
     with atomic_path(file) as tmp: tmp.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
     history = fit(model, process, train, validation=held, grammar=grammar, empirical=True, device=device, checkpoint=folder/"checkpoint.pt", **asdict(experiment.plan))
     with atomic_path(folder/"losses.csv") as tmp: history.table.to_csv(tmp, index=False)
