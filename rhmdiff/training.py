@@ -30,7 +30,7 @@ from .core import atomic_path, check_choice, check_int, check_number, check_symb
 from .diffusion import DiffusionProcess, Process
 from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR
 from .grammar import HierarchicalGrammar
-from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, illegal_mass, save_model
+from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, illegal_mass, save_model
 
 # %% ../nbs/08_training.ipynb #8b4a4965
 def _digest(*parts) -> str:
