@@ -25,9 +25,7 @@ class Step(NamedTuple):
     logits: torch.Tensor  # (batch, n, v), the denoiser's answer at t
     t: torch.Tensor       # (batch,), the level of x
     s: torch.Tensor       # (batch,), that of the result
-    k: int                # this is step k of `steps`, from 0
-    steps: int
-    todo: torch.Tensor    # (batch, 1) positions that were noised at the start
+    due: torch.Tensor     # (batch, 1) how many of the positions noised at the start fall to this step, an equal share
     g: torch.Generator
 
 def draw_clean(logits: torch.Tensor, g: torch.Generator) -> torch.Tensor:
@@ -63,9 +61,8 @@ def tau_leaping(process, now: Step) -> torch.Tensor:
 def _reveal(process, now: Step, drawn: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
     "Put `drawn` where masks have the highest `score`, (batch, n): as many as fall to this step."
     hidden = process.noised(now.x)
-    count = now.todo * (now.k + 1) // now.steps - now.todo * now.k // now.steps
     rank = score.masked_fill(~hidden, -math.inf).argsort(-1, descending=True).argsort(-1)
-    return torch.where(hidden & (rank < count), drawn, now.x)
+    return torch.where(hidden & (rank < now.due), drawn, now.x)
 
 def unmask(process, now: Step) -> torch.Tensor:
     "Reveal an equal share of the masks, at random. Sahoo et al. 2024."
@@ -105,10 +102,13 @@ def reverse(process,                       # the forward process
         return [x_t, x] if trajectory else x
     states, x, logits, todo = [x_t], x_t, None, process.noised(x_t).sum(-1, keepdim=True)
     for k in tqdm(range(steps), desc=sampler, leave=False, disable=None if steps >= 100 else True):
-        now, then = t * (1 - k / steps), t * (1 - (k + 1) / steps)
+        now, then, due = t * (1 - k / steps), t * (1 - (k + 1) / steps), todo * (k + 1) // steps - todo * k // steps
+        if ONLY_FOR.get(sampler) == "masking" and not bool(due.any()):  # nothing is revealed, and nothing need be asked
+            if trajectory: states.append(x)
+            continue
         known = {"x0_hat": logits} if logits is not None and getattr(denoiser, "self_conditioning", False) else {}
         with torch.no_grad(): logits = denoiser(x, now, **known)
-        moved = SAMPLERS[sampler](process, Step(x, logits, now, then, k, steps, todo, g))
+        moved = SAMPLERS[sampler](process, Step(x, logits, now, then, due, g))
         x = torch.where((t > 0).view(-1, *[1] * (x.ndim - 1)), moved, x)  # what has no noise stays as it is
         if trajectory: states.append(x)
     if trajectory: return states

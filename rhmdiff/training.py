@@ -234,7 +234,7 @@ def evidence_bound(model: Callable,        # (x_t, t) -> logits (batch, n, v)
     return Bound(terms.mean().item(), terms.std().item() / math.sqrt(n))
 
 # %% ../nbs/08_training.ipynb #b559c4b8
-WEIGHTS = {"flat": None, "bound": lambda t: 1 / t}  # of a noise level, by name
+WEIGHTS = {"flat": None, "bound": lambda t: 1 / t.clamp(min=1e-6)}  # of a noise level, by name; below the clamp nothing is masked
 DECAYS = {"cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)), "linear": lambda x: 1 - x, "constant": lambda x: 1.}
 
 @dataclass(frozen=True)
