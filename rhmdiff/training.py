@@ -16,6 +16,7 @@ import inspect
 import json
 import math
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,7 @@ from .core import atomic_path, check_choice, check_int, check_number, check_symb
 from .diffusion import DiffusionProcess, Process
 from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR
 from .grammar import HierarchicalGrammar
-from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, illegal_mass, save_model
+from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, dropout_stream, illegal_mass, save_model
 
 # %% ../nbs/08_training.ipynb #8b4a4965
 def _digest(*parts) -> str:
@@ -304,6 +305,11 @@ class _Run:
     early: bool = False
     whole: bool = True
 
+    @functools.cached_property
+    def weights(self) -> list[nn.Parameter]:
+        "Those that are trained."
+        return [w for w in self.model.parameters() if w.requires_grad]
+
     @property
     def judged(self) -> nn.Module:
         "The weights that count: the average where there is one."
@@ -343,7 +349,7 @@ def _predict(model: Callable, batch: Batch, conditioned: bool, seed: int) -> tor
     return model(batch.x_t, batch.t, x0_hat=first)
 
 # %% ../nbs/08_training.ipynb #4a10b8b8
-PIECE = 2048  # tokens
+PIECE = 1024  # tokens
 
 class _Piece(NamedTuple):
     "Part of a batch, with the share of each position, and of each parent of leaves, in the loss of the whole."
@@ -367,18 +373,39 @@ def _objective(logits: torch.Tensor, piece: _Piece, plan: Plan, grammar: Hierarc
     return loss if piece.parents is None else loss + plan.illegal * (illegal_mass(grammar, logits.float()) * piece.parents).sum()
 
 # %% ../nbs/08_training.ipynb #5342c57b
-def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, grammar: HierarchicalGrammar | None) -> tuple[float, torch.Tensor]:
-    "One step of the optimiser; the loss before it, and the logits."
-    run.optimiser.zero_grad()
-    losses, answers, kind = [], [], pieces[0].share.device.type
-    for piece in pieces:
-        with torch.autocast(kind, torch.bfloat16, enabled=plan.precision == "bf16"):
+def _steady(model: nn.Module, plan: Plan, device: torch.device) -> bool:
+    "Whether the model keeps no state and draws from `dropout_stream` alone, so that threads may share it."
+    return device.type == "cpu" and not plan.compile and isinstance(getattr(model, "denoiser", model), Network)
+
+@contextlib.contextmanager
+def _alone():
+    "A block in which torch, and its library of matrix products, uses one thread."
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(cores)
+
+# %% ../nbs/08_training.ipynb #498c34fc
+def _gradient(run: _Run, forward: Callable, plan: Plan, grammar: HierarchicalGrammar | None, piece: _Piece, seed: int | None) -> tuple[torch.Tensor, torch.Tensor, tuple]:
+    "The piece's part of the loss, its logits, and the gradient of its part by the weights that are trained."
+    with contextlib.nullcontext() if seed is None else dropout_stream(seed):
+        with torch.autocast(piece.share.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
             logits = _predict(forward, piece.batch, getattr(run.model, "self_conditioning", False), spawn(plan.seed, "self", run.step))
         loss = _objective(logits, piece, plan, grammar)
-        loss.backward()
-        losses.append(loss.detach())
-        answers.append(logits.detach())
-    norm, value = nn.utils.clip_grad_norm_(run.model.parameters(), plan.clip), torch.stack(losses).sum().item()
+        return loss.detach(), logits.detach(), torch.autograd.grad(loss, run.weights, allow_unused=True)
+
+def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, grammar: HierarchicalGrammar | None, over: Callable = map, steady: bool = False) -> tuple[float, torch.Tensor]:
+    "One step of the optimiser; the loss before it, and the logits."
+    seeds = [spawn(plan.seed, "dropout", run.step, k) if steady else None for k in range(len(pieces))]
+    losses, answers = [], []
+    run.optimiser.zero_grad()
+    for loss, logits, gradient in over(functools.partial(_gradient, run, forward, plan, grammar), pieces, seeds):
+        losses.append(loss), answers.append(logits)
+        for weight, g in zip(run.weights, gradient):
+            if g is None: continue
+            if weight.grad is None: weight.grad = g if len(pieces) == 1 else g.clone()
+            else: weight.grad.add_(g)
+    norm, value = nn.utils.clip_grad_norm_(run.weights, plan.clip), torch.stack(losses).sum().item()
     if not math.isfinite(value + norm.item()):
         raise FloatingPointError(f"step {run.step}: the loss is {value} and its gradient has norm {norm.item()}; a smaller lr may help, unless the data are not what the model can make")
     for group in run.optimiser.param_groups: group["lr"] = plan.rate(run.step)
@@ -467,13 +494,16 @@ def _train(run: _Run, plan: Plan, process, leaves, grammar, validation, empirica
     bayes = None if grammar is None else BayesDenoiser(grammar, process)
     memory = EmpiricalDenoiser(leaves, process) if empirical else None
     forward, classes = torch.compile(run.model) if plan.compile else run.model, hasattr(run.model, "n_classes")
-    with _own_stream(device) as reseed, tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar:
+    steady, cores = _steady(run.model, plan, device), torch.get_num_threads()
+    workers = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) if steady and cores > 1 else None
+    with workers or contextlib.nullcontext(), _own_stream(device) as reseed, tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar:
         while run.step < plan.steps and not run.early:
             batch, lr = noisy_batch(process, leaves, plan.batch_size, plan.seed, run.step, device), plan.rate(run.step)
             if classes: _check_labels("labels of leaves", batch.labels, len(batch.x0), run.model.n_classes)
             reseed(spawn(plan.seed, "dropout", run.step))
             rows = max(1, PIECE // batch.x0.shape[1]) if device.type == "cpu" else len(batch.x0)
-            loss, logits = _take_step(run, forward, _pieces(batch, process, plan, classes, 1 if grammar is None else grammar.arity[-1], rows), plan, grammar)
+            pieces = _pieces(batch, process, plan, classes, 1 if grammar is None else grammar.arity[-1], rows)
+            with _alone() if steady else contextlib.nullcontext(): loss, logits = _take_step(run, forward, pieces, plan, grammar, workers.map if workers else map, steady)
             if run.step % plan.log_every == 0 or run.step == plan.steps:
                 run.rows.append(dict(step=run.step, loss=float(np.mean(run.window)), lr=lr) | _floors(bayes, memory, batch, logits))
                 run.window.clear()
