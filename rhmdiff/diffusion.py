@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .core import check_choice, check_int, check_number, check_symbols, check_times, generator
+from .core import check_choice, check_int, check_number, check_symbols, check_times, draw_index, generator
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/05_diffusion.ipynb #f6c9d21e
@@ -166,9 +166,12 @@ class UniformProcess(Process):
         x_t, x0 = self._noisy(x_t), check_symbols("x0", x0, self.v, x_t.shape[-1])
         t, s = _step_times(t, s, x_t)
         lost = torch.where(s < t, (t - s) / (1 - s), 0.)  # 1 - k; at s = t = 1 nothing moves
-        weight = _keep_or_redraw(x_t, lost, self.v) * _keep_or_redraw(x0, s, self.v)
-        race = torch.empty_like(weight).exponential_(generator=generator(seed, x_t.device))
-        return torch.where((s == 0)[:, None], x0, (weight / race).argmax(-1))
+        anew, pull = (lost * s / self.v)[:, None], (lost / self.v * (1 - s))[:, None]  # any symbol, and x_0 in particular
+        stay = ((1 - lost) * s / self.v)[:, None] + ((1 - lost) * (1 - s))[:, None] * (x_t == x0)
+        g = generator(seed, x_t.device)
+        u = torch.rand(x_t.shape, generator=g, dtype=torch.float64, device=x_t.device) * (anew + pull + stay)
+        x_s = torch.where(u < stay, x_t, torch.where(u < stay + anew, torch.randint(self.v, x_t.shape, generator=g, device=x_t.device), x0))
+        return torch.where((s == 0)[:, None], x0, torch.where((s == t)[:, None], x_t, x_s))
 
     def leap(self, x_t: torch.Tensor, t, s, logits: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s with at most one jump a position, at the backward rates of time t held to s. Campbell et al. 2022, section 4.3; rates: Lou et al. 2024."
@@ -178,8 +181,8 @@ class UniformProcess(Process):
         hazard = rates.sum(-1) * torch.log((1 - s) / (1 - t).clamp(min=1e-300)).clamp(max=1e3)[:, None]  # a redraw has the rate 1/(1 - t)
         g = generator(seed, x_t.device)
         jump = torch.rand(x_t.shape, generator=g, dtype=torch.float64, device=x_t.device) < -torch.expm1(-hazard)
-        race = torch.empty_like(rates).exponential_(generator=g)
-        return torch.where(jump & (s < t)[:, None], (rates / race).argmax(-1), x_t)
+        to = draw_index(rates, g).clamp(max=self.v - 1)  # where every rate is 0 nothing jumps
+        return torch.where(jump & (s < t)[:, None], to, x_t)
 
     def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t at t > 0: how far the jump rates are from those towards x_0. Lou et al. 2024, theorem 3.6."

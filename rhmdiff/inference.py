@@ -16,7 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from .core import check_choice, check_int, generator
+from .core import check_choice, check_int, draw_index, generator
 from .grammar import HierarchicalGrammar, Tables, best_derivation, production_scores
 
 try:
@@ -511,13 +511,6 @@ def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, bud
     return _answer(grammar, log_evidence, [], budget, path, weights).log_z
 
 # %% ../nbs/04_inference.ipynb #0102c26b
-def _choose(p: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    "An index along the last axis with probability proportional to `p`."
-    cdf = p.double().cumsum(-1)
-    u = torch.rand(cdf.shape[:-1], generator=g, device=p.device, dtype=torch.float64)[..., None] * cdf[..., -1:]
-    last = (p > 0).long().cumsum(-1).argmax(-1)  # rounding never reaches past the last possible index
-    return torch.minimum((u >= cdf).sum(-1), last)
-
 def sample_posterior(grammar: HierarchicalGrammar,
                      log_evidence: torch.Tensor,  # (batch, n, v), as for `posterior`
                      seed=None,
@@ -533,12 +526,12 @@ def sample_posterior(grammar: HierarchicalGrammar,
         if bool((log_z == -math.inf).any()):
             row = (log_z == -math.inf).nonzero()[0].item() + sum(len(o[0]) for o in out)
             raise ValueError(f"log_evidence[{row}]: no derivation satisfies it, so there is no posterior to draw from")
-        levels = [_choose(belief, gen)[:, None]]
+        levels = [draw_index(belief, gen)[:, None]]
         for l, (rules, log_w) in enumerate(zip(grammar.tables.rules, weights.levels)):
             rules, parent = rules.to(e.device), levels[-1]
             r = _productions(up.messages[l + 1], rules, log_w)
             r = r.gather(2, parent[..., None, None].expand(-1, -1, 1, r.shape[-1]))[:, :, 0]
-            levels.append(rules[parent, _choose(r, gen)].flatten(1))
+            levels.append(rules[parent, draw_index(r, gen)].flatten(1))
         out.append(levels)
     return [torch.cat(l) for l in zip(*out)]
 

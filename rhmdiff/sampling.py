@@ -4,19 +4,30 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'ONLY_FOR', 'Step', 'draw_clean', 'ancestral', 'renoise', 'ddpm', 'ddim', 'tau_leaping', 'unmask',
-           'confident', 'reverse', 'forward_backward']
+           'confident', 'reverse', 'forward_backward', 'step_law', 'output_law', 'Moments', 'Sweep',
+           'forward_backward_sweep']
 
 # %% ../nbs/07_sampling.ipynb #011b54ea
+import copy
+import hashlib
+import json
 import math
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+import pandas as pd
 import torch
+import torch.nn.functional as F
+from torch import nn
 from tqdm import tqdm
 
-from .core import check_choice, check_int, check_times, generator
+from .core import atomic_path, check_choice, check_int, check_number, check_symbols, check_times, draw_index, generator, pick_device, spawn
+from .grammar import HierarchicalGrammar
 from .inference import sample_posterior
-from .models import BayesDenoiser
+from .models import BayesDenoiser, ClassDenoiser, by_class, check_classes, class_grammar
 
 # %% ../nbs/07_sampling.ipynb #6b741cec
 class Step(NamedTuple):
@@ -30,8 +41,7 @@ class Step(NamedTuple):
 
 def draw_clean(logits: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     "x_0 (batch, n) drawn position by position from the denoiser's marginals."
-    p = logits.softmax(-1)
-    return p.flatten(0, 1).multinomial(1, generator=g).view(p.shape[:2])
+    return draw_index(logits.softmax(-1), g)
 
 # %% ../nbs/07_sampling.ipynb #5012e984
 def ancestral(process, now: Step) -> torch.Tensor:
@@ -74,6 +84,18 @@ def confident(process, now: Step) -> torch.Tensor:
     return _reveal(process, now, drawn, now.logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0])
 
 # %% ../nbs/07_sampling.ipynb #e16688d8
+def _held(process, sampler: str, now: Step, classes: torch.Tensor, classifier: Callable, candidates: int) -> torch.Tensor:
+    "x_s (batch, n), or (batch, n, v): of several that the sampler draws, one by its probability of the class. Li et al. 2024."
+    drawn = torch.stack([SAMPLERS[sampler](process, now) for _ in range(candidates)], 1)
+    each, s = drawn.flatten(0, 1), now.s.repeat_interleave(candidates)
+    if each.is_floating_point():  # without noise only one-hot vectors are noisy sequences
+        each = torch.where((s == 0)[:, None, None], F.one_hot(each.argmax(-1), each.shape[-1]).to(each), each)
+    with torch.no_grad(): log_p = classifier(each, s).double().log_softmax(-1).view(len(drawn), candidates, -1)
+    log_p = log_p[torch.arange(len(drawn)), :, check_classes(classes, log_p.shape[-1]).to(log_p.device)].nan_to_num(nan=-math.inf)
+    log_p = torch.where((log_p == -math.inf).all(-1, keepdim=True), 0., log_p)  # none is possible: any will do
+    return drawn[torch.arange(len(drawn)), draw_index(log_p.softmax(-1), now.g)]
+
+# %% ../nbs/07_sampling.ipynb #7a9666cf
 SAMPLERS = {"ancestral": ancestral, "renoise": renoise, "ddpm": ddpm, "ddim": ddim, "tau_leaping": tau_leaping, "unmask": unmask, "confident": confident}
 ONLY_FOR = {"ddpm": "gaussian", "ddim": "gaussian", "tau_leaping": "uniform", "unmask": "masking", "confident": "masking"}
 
@@ -85,36 +107,235 @@ def _check_reverse(process, denoiser, x_t, sampler: str) -> None:
     if ONLY_FOR.get(sampler, process.name) != process.name: raise ValueError(f"sampler={sampler!r} is for {ONLY_FOR[sampler]} noise; for {process.name} there are {', '.join(suited)}")
     if sampler == "exact" and not isinstance(denoiser, BayesDenoiser): raise ValueError(f"sampler='exact' needs a BayesDenoiser, not {type(denoiser).__name__}; the others are {', '.join(suited)}")
 
+def _check_held(denoiser, sampler: str, classes, classifier, batch: int) -> None:
+    "Refuse classes that nothing can hold."
+    if classes is None and classifier is not None: raise ValueError("classifier is given without classes=, the class of each sample")
+    if classes is None: return
+    exact = isinstance(denoiser, BayesDenoiser)
+    if classifier is None and not exact: raise ValueError(f"classes need classifier=, p(class | x_t): a {type(denoiser).__name__} knows of none")
+    if classifier is not None and sampler in ("ddim", "exact"): raise ValueError(f"sampler={sampler!r} has no steps that a classifier could choose among; leave it out, or take another sampler")
+    count = getattr(classifier, "n_classes", None) if classifier is not None else denoiser.grammar.vocab[0]
+    check_classes(classes, 2**62 if count is None else count, batch)
+
+def _levels(steps) -> list[float]:
+    "The levels of a reverse process, as shares of where it starts, from 1 to 0."
+    if isinstance(steps, torch.Tensor | np.ndarray): steps = steps.tolist()
+    if not isinstance(steps, Sequence) or isinstance(steps, str):
+        steps = check_int("steps", steps, 1)
+        return [1 - k / steps for k in range(steps)] + [0.]
+    levels = [check_number(f"steps[{k}]", x, 0., 1.) for k, x in enumerate(steps)]
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(a <= b for a, b in zip(levels, levels[1:])):
+        raise ValueError(f"steps={steps if len(levels) < 9 else f'{len(levels)} levels'} must fall from 1 to 0, level by level")
+    return levels
+
 def reverse(process,                       # the forward process
             denoiser: Callable,            # (x_t, t) -> logits (batch, n, v) of p(x_0[i] | x_t)
             x_t: torch.Tensor,             # noisy batch, as `process.sample` gives it
             t,                             # its noise level, a number or (batch,), in [0, 1]
-            steps: int = 100,              # calls of the denoiser, at most; "exact" needs none
+            steps: int | Sequence[float] = 100,  # calls of the denoiser, at most, or levels from 1 to 0 as shares of t; "exact" needs none
             sampler: str = "ancestral",    # a name in SAMPLERS, or "exact"
             seed=None,
             trajectory: bool = False,      # return every intermediate state instead: a list, x_t first
+            classes: torch.Tensor | None = None,   # (batch,) the class of each sample, held fixed; by evidence at the root if the denoiser is exact
+            classifier: Callable | None = None,    # else by this: (x_t, t) -> logits (batch, n_classes)
+            candidates: int = 16,          # among which it chooses, at every step
            ) -> torch.Tensor:              # x_0 (batch, n) int64
-    "Samples of x_0 from noisy ones. Equal to p(x_0 | x_t) in law as steps grow, when the denoiser is exact (but for 'confident')."
+    "Samples of x_0 from noisy ones. Equal to p(x_0 | x_t), or p(x_0 | x_t, class), in law as steps grow, when the denoiser is exact (but for 'confident')."
     _check_reverse(process, denoiser, x_t, sampler)
-    g, steps, t = generator(seed, x_t.device), check_int("steps", steps, 1), check_times(t, len(x_t), x_t.device)
+    _check_held(denoiser, sampler, classes, classifier, len(x_t))
+    g, levels, t, candidates = generator(seed, x_t.device), _levels(steps), check_times(t, len(x_t), x_t.device), check_int("candidates", candidates, 1)
     if sampler == "exact":
-        x = sample_posterior(denoiser.grammar, process.log_evidence(x_t, t), seed=g)[-1]
+        x = _one_shot(denoiser, x_t, t, classes, g)
         return [x_t, x] if trajectory else x
+    if classes is not None and classifier is None: denoiser = ClassDenoiser(denoiser.grammar, process, classes)
     states, x, logits, todo = [x_t], x_t, None, process.noised(x_t).sum(-1, keepdim=True)
-    for k in tqdm(range(steps), desc=sampler, leave=False, disable=None if steps >= 100 else True):
-        now, then, due = t * (1 - k / steps), t * (1 - (k + 1) / steps), todo * (k + 1) // steps - todo * k // steps
+    def revealed(level: float) -> torch.Tensor: return (todo * (1 - level) + 1e-9).long()
+    for level, lower in zip(tqdm(levels[:-1], desc=sampler, leave=False, disable=None if len(levels) > 100 else True), levels[1:]):
+        due = revealed(lower) - revealed(level)
         if ONLY_FOR.get(sampler) == "masking" and not bool(due.any()):  # nothing is revealed, and nothing need be asked
             if trajectory: states.append(x)
             continue
         known = {"x0_hat": logits} if logits is not None and getattr(denoiser, "self_conditioning", False) else {}
-        with torch.no_grad(): logits = denoiser(x, now, **known)
-        moved = SAMPLERS[sampler](process, Step(x, logits, now, then, due, g))
+        with torch.no_grad(): logits = denoiser(x, t * level, **known)
+        now = Step(x, logits, t * level, t * lower, due, g)
+        moved = SAMPLERS[sampler](process, now) if classifier is None else _held(process, sampler, now, classes, classifier, candidates)
         x = torch.where((t > 0).view(-1, *[1] * (x.ndim - 1)), moved, x)  # what has no noise stays as it is
         if trajectory: states.append(x)
     if trajectory: return states
     return x if x.ndim == 2 else x.argmax(-1)
 
-def forward_backward(process, denoiser: Callable, x0: torch.Tensor, t, steps: int = 100, sampler: str = "ancestral", seed=None) -> torch.Tensor:
-    "Noise x0 (batch, n) to level `t` and come back: x_0' (batch, n)."
+def _one_shot(exact: BayesDenoiser, x_t: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, g: torch.Generator) -> torch.Tensor:
+    "x_0 (batch, n) drawn from the exact posterior of the whole sequence, given its class if there is one."
+    evidence = exact.process.log_evidence(x_t, t)
+    if classes is None: return sample_posterior(exact.grammar, evidence, seed=g)[-1]
+    return by_class(classes.to(x_t.device), lambda c, rows: sample_posterior(class_grammar(exact.grammar, c), evidence[rows], seed=g)[-1])
+
+def forward_backward(process, denoiser: Callable, x0: torch.Tensor, t, steps=100, sampler: str = "ancestral", seed=None, **held) -> torch.Tensor:
+    "Noise x0 (batch, n) to level `t`, a number or (batch,), and come back by `reverse`, whose `classes` and `classifier` it takes too: x_0' (batch, n)."
     g = generator(seed, x0.device)
-    return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g)
+    return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g, **held)
+
+# %% ../nbs/07_sampling.ipynb #580fc4c5
+def step_law(process,               # masking or uniform
+             sampler: str,          # 'ancestral', 'renoise' or 'tau_leaping'
+             p: torch.Tensor,       # (batch, n, v) float64: the denoiser's probabilities
+             x_t: torch.Tensor,     # (batch, n)
+             t: float, s: float,    # s < t
+            ) -> torch.Tensor:      # (batch, n, channels) float64
+    "The probability of each symbol of x_s, the mask included, at each position. Austin et al. 2021, equation 4; Campbell et al. 2022, section 4.3."
+    v, k = process.v, process.channels
+    here, wide = F.one_hot(x_t, k).double(), F.pad(p, (0, k - v))
+    if process.name == "masking":
+        to_mask = F.one_hot(torch.tensor(v), k).double()
+        if sampler == "renoise": return (1 - s) * wide + s * to_mask
+        return torch.where((x_t == v)[..., None], (1 - s / t) * wide + s / t * to_mask, here)
+    if sampler == "renoise": return (1 - s) * p + s / v
+    if sampler == "ancestral":
+        forward = lambda level: (1 - level) * torch.eye(v, dtype=torch.float64) + level / v  # rows: from
+        to_here = forward((t - s) / (1 - s) if s < 1 else 1.)[:, x_t].movedim(0, -1)         # (batch, n, a): q(x_t | x_s = a)
+        joint = to_here[..., None, :] * forward(s)                                           # (batch, n, b, a)
+        return (p[..., None] * joint / joint.sum(-1, keepdim=True)).sum(-2)
+    if s == 0: return p
+    ratio = 1 + (1 - t) * (p - p.gather(-1, x_t[..., None]) / (1 + v * (1 - t) / t)) * v / t
+    rate = torch.where(here > 0, 0., ratio) / v
+    stay = (-rate.sum(-1, keepdim=True) * (math.log((1 - s) / (1 - t)) if t < 1 else 1e3)).exp()
+    return stay * here + (1 - stay) * rate / rate.sum(-1, keepdim=True)
+
+def output_law(process, denoiser: Callable, n: int, steps, sampler: str = "ancestral") -> torch.Tensor:
+    "The law of what `reverse` returns from pure noise: float64 of shape (v,) * n, for noise on symbols and at most 4,096 noisy sequences."
+    k, levels = process.channels, _levels(steps)
+    check_choice("sampler", sampler, ["ancestral", "renoise"] + ["tau_leaping"] * (process.name == "uniform"))
+    if process.name not in ("masking", "uniform") or k**n > 4096: raise ValueError(f"process={process} with n={n} has too many noisy sequences; masking or uniform noise and at most 4096 of them are needed")
+    states = torch.cartesian_prod(*[torch.arange(k)] * n).view(-1, n)
+    law = (states == process.v).all(-1).double() if process.name == "masking" else torch.full((len(states),), k**-float(n), dtype=torch.float64)
+    for t, s in zip(levels, levels[1:]):
+        reached = law > 0
+        with torch.no_grad(): p = denoiser(states[reached], t).double().softmax(-1)
+        each = step_law(process, sampler, p, states[reached], t, s).unbind(1)
+        first, rest = _outer(each[:n // 2], law[reached]), _outer(each[n // 2:], torch.ones(len(p), dtype=torch.float64))
+        law = (first.T @ rest).flatten()
+    return law.view((k,) * n)[(slice(process.v),) * n]
+
+def _outer(each: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
+    "The products over positions of `each`, (batch, k) tensors, times `start`, (batch,): (batch, k ** positions), the last fastest."
+    for e in each: start = (start.view(len(e), -1, 1) * e[:, None]).flatten(1)
+    return start.view(len(start), -1)
+
+# %% ../nbs/07_sampling.ipynb #c768a299
+class Moments:
+    "Mean and variance, or covariance, of vectors that come in pieces; memory for sums alone. Chan, Golub, LeVeque 1983."
+
+    def __init__(self, covariance: bool = False):
+        self.covariance, self.count, self.mean, self.squares = bool(covariance), 0, None, None
+
+    def add(self, x) -> None:
+        "A piece: (batch,) numbers or (batch, k), as a tensor or an array."
+        x = np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+        x = x[:, None] if x.ndim == 1 else x
+        if x.ndim != 2 or self.count and x.shape[1:] != self.mean.shape: raise ValueError(f"x has shape {x.shape}; (batch,) or (batch, {'k' if not self.count else len(self.mean)}) is needed")
+        if not len(x): return
+        mean = x.mean(0)
+        centred = x - mean
+        squares = centred.T @ centred if self.covariance else (centred**2).sum(0)
+        if not self.count: self.count, self.mean, self.squares = len(x), mean, squares
+        else:
+            step, total = mean - self.mean, self.count + len(x)
+            shift = (np.outer(step, step) if self.covariance else step**2) * (self.count * len(x) / total)
+            self.mean, self.squares, self.count = self.mean + step * (len(x) / total), self.squares + squares + shift, total
+
+    @property
+    def spread(self) -> np.ndarray:
+        "Sample covariance (k, k), or variance (k,); nan where there are fewer than two."
+        return self.squares / (self.count - 1) if self.count > 1 else np.full_like(self.squares, np.nan)
+
+    @property
+    def se(self) -> np.ndarray:
+        "Standard error of the mean, (k,)."
+        return np.sqrt((np.diag(self.spread) if self.covariance else self.spread) / self.count)
+
+# %% ../nbs/07_sampling.ipynb #d380307e
+class Sweep(NamedTuple):
+    "What forward-backward was measured to do, by level of noise. Columns of the table: t, observable, index, mean, se, n."
+    table: pd.DataFrame
+    covariance: dict[str, np.ndarray]  # (times, k, k) of the observables that were asked for
+
+def _digest_of(x) -> str:
+    "A few digits that stand for a tensor, a grammar, a network or whatever else has a repr."
+    if isinstance(x, HierarchicalGrammar): x = repr(x.spec)
+    if isinstance(x, nn.Module): x = [x.state_dict()[k] for k in sorted(x.state_dict())]
+    parts = [p.detach().cpu().numpy().tobytes() if isinstance(p, torch.Tensor) else str(p).encode() for p in (x if isinstance(x, list) else [x])]
+    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
+
+def _some(leaves, k: int, piece: int, start: int, size: int, seed: int) -> torch.Tensor:
+    "x0 (size, n) of a piece."
+    if isinstance(leaves, torch.Tensor): return leaves[start:start + size]
+    own = spawn(seed, "leaves", k, piece)
+    return leaves.sample(size, seed=own)[-1] if isinstance(leaves, HierarchicalGrammar) else leaves(size, seed=own)
+
+def forward_backward_sweep(process, denoiser: Callable,
+                           leaves,                      # a grammar, (set, n) symbols, or a callable (n, seed=) -> leaves
+                           t: Sequence[float],          # the noise levels
+                           measure: Callable,           # (x0, x0') -> {name: (batch,) or (batch, k)}, both (batch, n)
+                           n: int = 1000,               # sequences at each level; of a set, its first
+                           steps=100, sampler: str = "ancestral", seed: int = 0,
+                           covariance: Sequence[str] = (),   # of these observables, keep the covariance too
+                           piece: int = 256,            # sequences at a time
+                           device="auto",
+                           file: str | Path | None = None,   # where to keep the sums, and to go on from
+                          ) -> Sweep:
+    "Forward-backward at every level, measured as it goes and not kept. A run that was stopped goes on from `file`, and gives what it would have given."
+    levels = [check_number(f"t[{k}]", x, 0., 1.) for k, x in enumerate(t)]
+    n, piece, seed, device = check_int("n", n, 2), check_int("piece", piece, 1), check_int("seed", seed), pick_device(device)
+    if not levels: raise ValueError("t is empty")
+    if isinstance(leaves, torch.Tensor):
+        if len(check_symbols("leaves", leaves, process.v)) < n: raise ValueError(f"n={n} sequences are asked for; leaves holds {len(leaves)}")
+    elif not callable(leaves) and not isinstance(leaves, HierarchicalGrammar): raise ValueError(f"leaves is a {type(leaves).__name__}; a grammar, a tensor of symbols or a callable (n, seed=) is needed")
+    exact = getattr(denoiser, "grammar", None)
+    settings = json.dumps(dict(process=repr(process), denoiser=type(denoiser).__name__ + " " + _digest_of(denoiser if isinstance(denoiser, nn.Module) else exact or "callable"), leaves="callable" if callable(leaves) else _digest_of(leaves),
+                               t=levels, n=n, steps=_levels(steps), sampler=sampler, seed=seed, covariance=list(covariance), piece=piece))
+    work = [(k, p) for p in range(-(-n // piece)) for k in range(len(levels))]
+    state = _load_sums(file, settings) if file and Path(file).exists() else (0, {})  # pieces done and their sums, replaced together
+    saved = time.monotonic()
+    try:
+        for k, p in tqdm(work[state[0]:], initial=state[0], total=len(work), desc="forward-backward", leave=False, disable=None):
+            x0 = _some(leaves, k, p, p * piece, min(piece, n - p * piece), seed).to(device)
+            back = forward_backward(process, denoiser, x0, levels[k], steps, sampler, generator(spawn(seed, "noise", k, p), device))
+            state = state[0] + 1, _added(state[1], k, measure(x0, back), len(x0), covariance)
+            if file and time.monotonic() - saved > 10:
+                _save_sums(file, settings, *state)
+                saved = time.monotonic()
+    finally:
+        if file and state[0]: _save_sums(file, settings, *state)
+    sums = state[1]
+    rows = [(levels[k], name, i, m.mean[i], m.se[i], m.count) for (name, k), m in sorted(sums.items(), key=lambda item: item[0][1]) for i in range(len(m.mean))]
+    table = pd.DataFrame(rows, columns=["t", "observable", "index", "mean", "se", "n"])
+    return Sweep(table, {name: np.stack([sums[name, k].spread for k in range(len(levels))]) for name in covariance})
+
+def _added(sums: Mapping, k: int, seen, size: int, covariance: Sequence[str]) -> dict:
+    "The sums with those of a piece at level `k`."
+    if not isinstance(seen, Mapping) or not seen: raise ValueError(f"measure returned a {type(seen).__name__}; a dict of observables by name is needed")
+    for name in covariance: check_choice("covariance", name, seen)
+    new = {}
+    for name, x in seen.items():
+        if len(x) != size: raise ValueError(f"measure: {name!r} has {len(x)} rows; one for each of the {size} sequences is needed")
+        new[name, k] = copy.copy(sums.get((name, k), Moments(name in covariance)))
+        new[name, k].add(x)
+    return sums | new
+
+def _save_sums(file, settings: str, done: int, sums: Mapping) -> None:
+    arrays = {f"{name}\0{k}\0{part}": getattr(m, part) for (name, k), m in sums.items() for part in ("count", "mean", "squares", "covariance")}
+    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f: np.savez(f, settings=settings, done=done, **{key.replace("\0", "|"): x for key, x in arrays.items()})
+
+def _load_sums(file, settings: str) -> tuple[int, dict]:
+    try:
+        with np.load(file, allow_pickle=False) as stored: data = {k: stored[k] for k in stored.files}
+        theirs, done = json.loads(str(data.pop("settings"))), int(data.pop("done"))
+    except Exception as e: raise ValueError(f"file={str(file)!r} cannot be read: {e}") from e
+    other = [f"{k} was {theirs.get(k)!r} and is {v!r}" for k, v in json.loads(settings).items() if theirs.get(k) != v]
+    if other: raise ValueError(f"file={str(file)!r} belongs to another run: {'; '.join(other)}")
+    sums = {}
+    for key, x in data.items():
+        name, k, part = key.rsplit("|", 2)
+        moments = sums.setdefault((name, int(k)), Moments())
+        setattr(moments, part, bool(x) if part == "covariance" else int(x) if part == "count" else x)
+    return done, sums

@@ -1,0 +1,80 @@
+"""How much of the time of sampling is the denoiser's: tokens a second of `reverse`, over those of the denoiser alone.
+
+    python benchmarks/sampling.py                                   # about four minutes
+    python benchmarks/sampling.py --sequences 10000 --steps 100     # the size that the page on sampling quotes, about an hour
+
+Grammar v = 16, m = 4, s = 2, L = 6: 64 leaves. For the exact denoiser and for a transformer (dim 64, 2 layers), and for each sampler of each noise, a batch from pure noise is brought back;
+the denoiser is timed inside the same run, call by call, so that the ratio does not depend on the clock. Once per sampler a plain run of the same seed, without the stopwatch, shows what the stopwatch costs.
+"""
+import argparse
+import os
+import time
+
+import torch
+
+from rhmdiff.core import pick_device, set_threads
+from rhmdiff.diffusion import make_process
+from rhmdiff.grammar import HierarchicalGrammar
+from rhmdiff.models import BayesDenoiser, TransformerDenoiser
+from rhmdiff.sampling import ONLY_FOR, SAMPLERS, reverse
+
+
+class Timed:
+    "A denoiser with a stopwatch."
+
+    def __init__(self, denoiser, device):
+        self.denoiser, self.device, self.seconds, self.calls = denoiser, device, 0.0, 0
+
+    def __call__(self, x_t, t):
+        start = now(self.device)
+        out = self.denoiser(x_t, t)
+        self.seconds, self.calls = self.seconds + now(self.device) - start, self.calls + 1
+        return out
+
+
+def now(device):
+    if device.type == "cuda": torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sequences", type=int, default=2000)
+    parser.add_argument("--steps", type=int, default=10)
+    parser.add_argument("--piece", type=int, default=500, help="sequences in a batch")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--samplers", nargs="*", default=list(SAMPLERS), choices=list(SAMPLERS))
+    parser.add_argument("--device", default="auto")
+    args = parser.parse_args()
+    set_threads(args.threads)
+    device = pick_device(args.device)
+    load = os.getloadavg()[0]
+    print(f"{args.threads} threads, {device}, load {load:.2f} before the start" + ("; other work is running: do not trust the figures" if load > 0.5 else ""))
+    print(f"{args.sequences} sequences in batches of {args.piece}, {args.steps} steps")
+    print(f"{'':38s}{'denoiser':>12s}{'sampling':>12s}   fraction   with the stopwatch / without")
+    grammar = HierarchicalGrammar.random(16, 4, 2, 6)
+    for name in ("masking", "uniform", "gaussian"):
+        process = make_process(name, grammar)
+        for kind, denoiser in (("exact", BayesDenoiser(grammar, process)), ("network", TransformerDenoiser(process, grammar.n_leaves, dim=64, heads=4, layers=2, ff=256).to(device).eval())):
+            for sampler in (s for s in args.samplers if ONLY_FOR.get(s, name) == name):
+                def batches(asked, sequences):
+                    for k in range(0, sequences, args.piece):
+                        x0 = torch.zeros(min(args.piece, sequences - k), grammar.n_leaves, dtype=torch.long, device=device)
+                        reverse(process, asked, process.sample(x0, 1.0, seed=k), 1.0, args.steps, sampler, seed=k)
+                batches(denoiser, min(args.piece, args.sequences))  # compile, touch the memory
+                start = now(device)
+                batches(denoiser, min(args.piece, args.sequences))
+                plain = now(device) - start
+                timed = Timed(denoiser, device)
+                start = now(device)
+                batches(timed, min(args.piece, args.sequences))
+                watched = now(device) - start
+                timed, start = Timed(denoiser, device), now(device)
+                batches(timed, args.sequences)
+                spent = now(device) - start
+                tokens = args.sequences * grammar.n_leaves * timed.calls / -(-args.sequences // args.piece)
+                print(f"{name + ' ' + sampler + ', ' + kind:38s}{tokens / timed.seconds / 1e6:9.2f} M/s{tokens / spent / 1e6:9.2f} M/s{timed.seconds / spent:11.2f}{watched / plain:12.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
