@@ -68,6 +68,14 @@ class Process:
         return f"{type(self).__name__}(v={self.v})"
 
 # %% ../nbs/05_diffusion.ipynb #5197d578
+def _two_values(x: torch.Tensor, other: torch.Tensor, same: torch.Tensor, v: int, dtype: torch.dtype) -> torch.Tensor:
+    "(batch, n, v): `same` at the symbol x, (batch, n), and `other` elsewhere; both broadcast to (batch, n)."
+    out = other.to(dtype).expand(x.shape)[..., None].expand(*x.shape, v).contiguous()
+    return out.scatter_(-1, x[..., None], same.to(dtype).expand(x.shape)[..., None])
+
+
+
+# %% ../nbs/05_diffusion.ipynb #46320082
 class MaskingProcess(Process):
     "Each leaf is masked with probability t; the mask symbol is `v`. Sahoo et al. 2024."
     name = "masking"
@@ -95,9 +103,8 @@ class MaskingProcess(Process):
         "(batch, n, v): log q(x_t | x_0 = a), nats."
         x_t = self._noisy(x_t)
         t, dtype = _times(t, x_t)
-        shown = F.one_hot(x_t, self.v + 1)[..., :-1].bool()
-        kept = torch.where(shown, torch.log1p(-t)[:, None, None], -math.inf)
-        return torch.where((x_t == self.v)[..., None], torch.log(t)[:, None, None], kept).to(dtype)
+        hidden, lost = x_t == self.v, torch.log(t)[:, None]
+        return _two_values(x_t.clamp(max=self.v - 1), torch.where(hidden, lost, -math.inf), torch.where(hidden, lost, torch.log1p(-t)[:, None]), self.v, dtype)
 
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n) drawn from q(x_s | x_t, x_0): each mask is lifted with probability (t - s)/t."
@@ -118,13 +125,13 @@ class MaskingProcess(Process):
         return torch.where(self.noised(x_t), each / t[:, None], 0.)
 
 # %% ../nbs/05_diffusion.ipynb #6b589768
-def _keep_or_redraw(x: torch.Tensor,      # (batch, n) symbols
-                    t: torch.Tensor,      # (batch,) float64, the probability of a redraw
-                    v: int,
-                   ) -> torch.Tensor:     # (batch, n, v) probabilities
-    "(1 - t) 1[a = x] + t/v for every symbol a."
-    keep, flat = (1 - t)[:, None, None], (t / v)[:, None, None]
-    return F.one_hot(x, v) * keep + flat
+def _log_keep_or_redraw(x: torch.Tensor,      # (batch, n) symbols
+                        t: torch.Tensor,      # (batch,) float64, the probability of a redraw
+                        v: int, dtype: torch.dtype,
+                       ) -> torch.Tensor:     # (batch, n, v)
+    "log of (1 - t) 1[a = x] + t/v for every symbol a."
+    other, same = ((t / v).log(), (1 - t + t / v).log())
+    return _two_values(x, other[:, None], same[:, None], v, dtype)
 
 # %% ../nbs/05_diffusion.ipynb #1c8ac959
 def _odds(p: torch.Tensor, x_t: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
@@ -159,7 +166,7 @@ class UniformProcess(Process):
         "(batch, n, v): log q(x_t | x_0 = a), nats."
         x_t = self._noisy(x_t)
         t, dtype = _times(t, x_t)
-        return _keep_or_redraw(x_t, t, self.v).log().to(dtype)
+        return _log_keep_or_redraw(x_t, t, self.v, dtype)
 
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n) drawn from q(x_s | x_t, x_0), Austin et al. 2021 (3); x_0 itself at s = 0."
@@ -177,12 +184,19 @@ class UniformProcess(Process):
         "x_s with at most one jump a position, at the backward rates of time t held to s. Campbell et al. 2022, section 4.3; rates: Lou et al. 2024."
         x_t = self._noisy(x_t)
         t, s = _step_times(t, s, x_t)
-        rates = _odds(logits.double().softmax(-1), x_t, t.clamp(min=1e-300)).scatter(-1, x_t[..., None], 0.) / self.v
-        hazard = rates.sum(-1) * torch.log((1 - s) / (1 - t).clamp(min=1e-300)).clamp(max=1e3)[:, None]  # a redraw has the rate 1/(1 - t)
+        others = (logits - logits.amax(-1, keepdim=True)).exp_()
+        total, others = others.sum(-1, dtype=torch.float64), others.scatter_(-1, x_t[..., None], 0.)
+        away = others.sum(-1, dtype=torch.float64) / total         # what the denoiser gives to other symbols than x_t
+        redrawn, kept = (t.clamp(min=1e-300) / self.v)[:, None], (1 - t)[:, None]
+        any_other = (1 - kept * (1 - away) / (redrawn + kept)) * (self.v - 1)
+        told = kept / redrawn * away                               # v times the rates: of a jump to any other, and to one that the denoiser names
+        hazard = (any_other + told) / self.v * torch.log((1 - s) / (1 - t).clamp(min=1e-300)).clamp(max=1e3)[:, None]  # a redraw has the rate 1/(1 - t)
         g = generator(seed, x_t.device)
-        jump = torch.rand(x_t.shape, generator=g, dtype=torch.float64, device=x_t.device) < -torch.expm1(-hazard)
-        to = draw_index(rates, g).clamp(max=self.v - 1)  # where every rate is 0 nothing jumps
-        return torch.where(jump & (s < t)[:, None], to, x_t)
+        jump, which = torch.rand(2, *x_t.shape, generator=g, dtype=torch.float64, device=x_t.device)
+        anywhere = (x_t + torch.randint(1, max(self.v, 2), x_t.shape, generator=g, device=x_t.device)) % self.v
+        named = draw_index(others, g).clamp(max=self.v - 1)        # where there is none, it is not taken
+        to = torch.where(which * (any_other + told) < told, named, anywhere)
+        return torch.where((jump < -torch.expm1(-hazard)) & (s < t)[:, None], to, x_t)
 
     def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t at t > 0: how far the jump rates are from those towards x_0. Lou et al. 2024, theorem 3.6."
@@ -204,12 +218,13 @@ def _gaussian_evidence(x_t: torch.Tensor,     # (batch, n, v)
     "log N(x_t; sqrt(alpha_bar) e_a, var 1), nats; where var = 0, 0 on the vertex that x_t is and -inf elsewhere."
     signal, w = signal[:, None, None].to(x_t), var[:, None, None].to(x_t)
     top, near = x_t.max(-1, keepdim=True)
-    rest = (x_t - signal * torch.zeros_like(x_t).scatter(-1, near, 1.)).square().sum(-1, keepdim=True)
-    exact = (w == 0).expand_as(rest)
-    if bool((exact & (rest > 0)).any()):
-        raise ValueError("x_t is not a one-hot vector at t=0, where the Gaussian has no noise")
-    safe = torch.where(w == 0, 1., w)
-    density = -x_t.shape[-1] / 2 * torch.log(2 * math.pi * safe) - rest / (2 * safe) - signal * (top - x_t) / safe
+    rest = x_t.scatter(-1, near, top - signal).square().sum(-1, keepdim=True)  # squared distance from the nearest vertex
+    exact = w == 0
+    safe = torch.where(exact, 1., w)
+    row = -x_t.shape[-1] / 2 * torch.log(2 * math.pi * safe) - rest / (2 * safe)
+    density = (x_t - top).mul_(signal / safe).add_(row)
+    if not bool(exact.any()): return density
+    if bool((exact & (rest > 0)).any()): raise ValueError("x_t is not a one-hot vector at t=0, where the Gaussian has no noise")
     return torch.where(exact, torch.where(x_t == top, 0., -math.inf), density)
 
 # %% ../nbs/05_diffusion.ipynb #b6941e20
@@ -312,7 +327,7 @@ def _gaussian_sample(process: DiffusionProcess, x0: torch.Tensor, t, seed) -> to
     signal, noise = (p.sqrt()[:, None, None].to(dtype) for p in process._signal_and_noise(t))
     clean = F.one_hot(x0, process.v).to(dtype)
     z = torch.randn(clean.shape, generator=generator(seed, x0.device), dtype=dtype, device=x0.device)
-    return signal * clean + noise * process.noise_scale * z
+    return z.mul_(noise * process.noise_scale).addcmul_(signal, clean)
 
 # %% ../nbs/05_diffusion.ipynb #c06e4f66
 def _add_noise(process: DiffusionProcess, one_hot: torch.Tensor, timestep, seed) -> torch.Tensor:
@@ -340,9 +355,9 @@ def _gaussian_step(process: DiffusionProcess, x_t, t, s, clean: torch.Tensor, et
         along = ((noise_s - eta**2 * var).clamp(min=0.) / torch.where(still, 1., noise_t)).sqrt()
         a, b = torch.where(still, a, signal_s.sqrt() - along * signal_t.sqrt()), torch.where(still, b, along)
     a, b, std = (c[:, None, None].to(x_t) for c in (a, b, var.sqrt() * eta * process.noise_scale))
-    if not eta: return a * clean + b * x_t
-    z = torch.randn(x_t.shape, generator=generator(seed, x_t.device), dtype=x_t.dtype, device=x_t.device)
-    return a * clean + b * x_t + std * z
+    x_s = b * x_t
+    if eta: x_s.addcmul_(std, torch.randn(x_t.shape, generator=generator(seed, x_t.device), dtype=x_t.dtype, device=x_t.device))
+    return x_s.addcmul_(a, clean.to(x_t))
 
 # %% ../nbs/05_diffusion.ipynb #6a687bce
 class BeliefProcess(Process):
@@ -359,7 +374,7 @@ class BeliefProcess(Process):
         "(batch, n, v): log of (1 - t) 1[a = x_t] + t/v, nats."
         x_t = self._noisy(x_t)
         t, dtype = _times(t, x_t)
-        return _keep_or_redraw(x_t, t, self.v).log().to(dtype)
+        return _log_keep_or_redraw(x_t, t, self.v, dtype)
 
     def features(self, x_t):
         "Always a ValueError: belief noise keeps the true leaves, and a network would read the answer."

@@ -7,6 +7,7 @@ __all__ = ['PATHS', 'check_evidence', 'Upward', 'LogWeights', 'log_weights', 'up
            'log_likelihood', 'sample_posterior', 'max_posterior', 'level_entropy', 'level_information']
 
 # %% ../nbs/04_inference.ipynb #4c077df5
+import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
@@ -473,6 +474,15 @@ def _reference(grammar: HierarchicalGrammar, e: torch.Tensor, wanted: Sequence[i
     pieces = [_posterior(grammar, piece, weights) for piece in _pieces(grammar, e, budget)]
     return Beliefs([torch.cat([b.levels[l] for b in pieces]) for l in wanted], torch.cat([b.log_z for b in pieces]))
 
+def _satisfiable(grammar: HierarchicalGrammar, e: torch.Tensor) -> torch.Tensor:
+    "(batch,) bool: whether some derivation has nowhere evidence of -inf; by logic alone, so nothing underflows."
+    possible = e > -math.inf  # (batch, nodes, symbols), level by level
+    for rules, p in zip(reversed(grammar.tables.rules), reversed(grammar.tables.probs)):
+        siblings = possible.unflatten(1, (-1, rules.shape[-1])).unbind(2)
+        made = functools.reduce(torch.logical_and, (x[..., rules[..., j]] for j, x in enumerate(siblings)))  # (batch, nodes, parents, productions)
+        possible = (made & (p > 0)).any(-1)
+    return (possible[:, 0] & (grammar.tables.prior > 0)).any(-1)
+
 def _answer(grammar, e, wanted, budget, path, weights=None) -> Beliefs:
     "Checked evidence to beliefs of the levels `wanted`."
     check_evidence(grammar, e)
@@ -481,6 +491,7 @@ def _answer(grammar, e, wanted, budget, path, weights=None) -> Beliefs:
     if not _take_path(path, e, weights) or not len(e): return _reference(grammar, e, wanted, budget, weights)
     beliefs, lost = _fast_posterior(grammar, e.detach(), wanted)
     again = (lost > _FAST[e.dtype][1]).nonzero()[:, 0]
+    if len(again): again = again[(beliefs.log_z[again] > -math.inf) | _satisfiable(grammar, e[again])]  # of the others zero is the answer
     if len(again):
         double = e.detach()[again].double()
         exact = _answer(grammar, double, wanted, budget, path) if e.dtype == torch.float32 else _reference(grammar, double, wanted, budget)
@@ -526,12 +537,12 @@ def sample_posterior(grammar: HierarchicalGrammar,
         if bool((log_z == -math.inf).any()):
             row = (log_z == -math.inf).nonzero()[0].item() + sum(len(o[0]) for o in out)
             raise ValueError(f"log_evidence[{row}]: no derivation satisfies it, so there is no posterior to draw from")
-        levels = [draw_index(belief, gen)[:, None]]
+        levels = [draw_index(belief.double(), gen)[:, None]]
         for l, (rules, log_w) in enumerate(zip(grammar.tables.rules, weights.levels)):
             rules, parent = rules.to(e.device), levels[-1]
             r = _productions(up.messages[l + 1], rules, log_w)
             r = r.gather(2, parent[..., None, None].expand(-1, -1, 1, r.shape[-1]))[:, :, 0]
-            levels.append(rules[parent, draw_index(r, gen)].flatten(1))
+            levels.append(rules[parent, draw_index(r.double(), gen)].flatten(1))
         out.append(levels)
     return [torch.cat(l) for l in zip(*out)]
 

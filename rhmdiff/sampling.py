@@ -41,7 +41,7 @@ class Step(NamedTuple):
 
 def draw_clean(logits: torch.Tensor, g: torch.Generator) -> torch.Tensor:
     "x_0 (batch, n) drawn position by position from the denoiser's marginals."
-    return draw_index(logits.softmax(-1), g)
+    return draw_index((logits - logits.amax(-1, keepdim=True)).exp_(), g)
 
 # %% ../nbs/07_sampling.ipynb #5012e984
 def ancestral(process, now: Step) -> torch.Tensor:
