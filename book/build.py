@@ -40,6 +40,7 @@ EXPERIMENTS = [
     Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
          {"grammar": "BINARY_3_LEVEL_GRAMMAR"}, "The same experiment on a grammar of the thesis"),
     Page("nbs/experiments/denoisers", "nbs/experiments/denoisers.ipynb"),
+    Page("nbs/experiments/samplers", "nbs/experiments/samplers.ipynb"),
 ]
 
 

@@ -140,7 +140,9 @@ def reverse(process,                       # the forward process
             classifier: Callable | None = None,    # else by this: (x_t, t) -> logits (batch, n_classes)
             candidates: int = 16,          # among which it chooses, at every step
            ) -> torch.Tensor:              # x_0 (batch, n) int64
-    "Samples of x_0 from noisy ones. Equal to p(x_0 | x_t), or p(x_0 | x_t, class), in law as steps grow, when the denoiser is exact (but for 'confident')."
+    """Samples of x_0 from noisy ones. With the exact denoiser, as steps grow, equal in law to p(x_0 | x_t), or to p(x_0 | x_t, class).
+
+    Not so 'ddim' and 'renoise', which from pure noise have the law of the data, but in between not the posterior of x_0 given x_t; nor 'confident', which has neither."""
     _check_reverse(process, denoiser, x_t, sampler)
     _check_held(denoiser, sampler, classes, classifier, len(x_t))
     g, levels, t, candidates = generator(seed, x_t.device), _levels(steps), check_times(t, len(x_t), x_t.device), check_int("candidates", candidates, 1)
