@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'generator', 'spawn', 'draw_index',
-           'pick_device', 'set_threads', 'atomic_path', 'arguments', 'describe']
+           'pick_device', 'set_threads', 'fingerprint', 'atomic_path', 'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
@@ -68,6 +68,7 @@ def check_symbols(name: str,
 # %% ../nbs/00_core.ipynb #09da33b4
 def check_times(t, batch: int, device=None, name: str = "t") -> torch.Tensor:
     "`t`, a number or a (batch,) tensor in [0, 1], as a floating tensor of shape (batch,); a floating dtype is kept."
+    if isinstance(t, Real) and not isinstance(t, bool): t = float(t)  # one of numpy's is a number like any other
     try: out = torch.as_tensor(t, device=device)
     except (TypeError, ValueError, RuntimeError): raise ValueError(f"{name}={t!r} must be a number or a tensor of noise levels") from None
     if not out.is_floating_point(): out = out.to(torch.get_default_dtype())
@@ -129,6 +130,39 @@ def set_threads(n: int | None = None) -> int:
     os.environ["OMP_NUM_THREADS"] = str(n)
     torch.set_num_threads(n)
     return n
+
+# %% ../nbs/00_core.ipynb #6d22c91e
+def fingerprint(*things) -> str:
+    "Twelve hexadecimal digits that stand for tensors, arrays, functions and objects by their contents. An attribute `settings`, where there is one, speaks for its object."
+    digest, seen = hashlib.sha256(), set()
+    def feed(x) -> None:
+        if isinstance(x, (torch.Tensor, np.ndarray)):
+            x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) and x.dtype != torch.bfloat16 else np.asarray(x.detach().float().cpu() if isinstance(x, torch.Tensor) else x)
+            digest.update(repr((x.shape, x.dtype.str)).encode() + x.tobytes())
+        elif x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)): digest.update(repr(x).encode() + b"\0")
+        elif id(x) in seen: digest.update(b"again")
+        else:
+            seen.add(id(x))
+            digest.update(type(x).__qualname__.encode() + b"(")
+            for part in _contents(x): feed(part)
+            digest.update(b")")
+    feed(things)
+    return digest.hexdigest()[:12]
+
+def _contents(x) -> Iterable:
+    "What an object is made of."
+    if hasattr(x, "settings") and isinstance(x.settings, str): return [x.settings]
+    if isinstance(x, (list, tuple)): return x
+    if isinstance(x, (set, frozenset)): return sorted(x, key=repr)
+    if isinstance(x, dict): return [part for k in sorted(x, key=repr) for part in (k, x[k])]
+    if isinstance(x, torch.Generator): return ["a stream"]
+    if isinstance(x, torch.nn.Module):
+        own = {k: v for k, v in vars(x).items() if not k.startswith("_") and k != "training"}
+        return [own, dict(x._parameters), dict(x._buffers), dict(x._modules)]
+    if hasattr(x, "__code__"): return [x.__code__.co_code, [c for c in x.__code__.co_consts if not hasattr(c, "co_code")], x.__code__.co_names, x.__defaults__, [c.cell_contents for c in x.__closure__ or ()]]
+    if hasattr(x, "__self__"): return [x.__name__, x.__self__ if not isinstance(x.__self__, type(os)) else None]
+    if hasattr(x, "spec"): return [x.spec]
+    return [vars(x)] if hasattr(x, "__dict__") else [x.__name__] if isinstance(x, type) else [repr(x)]
 
 # %% ../nbs/00_core.ipynb #4561e1b1
 @contextlib.contextmanager

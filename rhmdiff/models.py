@@ -4,9 +4,10 @@
 
 # %% auto #0
 __all__ = ['BayesDenoiser', 'class_grammar', 'by_class', 'ClassDenoiser', 'check_classes', 'Memory', 'EmpiricalDenoiser',
-           'time_features', 'leaf_beliefs', 'Network', 'dropout_stream', 'Dropout', 'Attention', 'Perceptron', 'Block',
-           'TransformerDenoiser', 'EncoderDecoder', 'UNetDenoiser', 'TransformerClassifier', 'sibling_grammar',
-           'illegal_mass', 'ConstrainedHead', 'SiblingHead', 'GrammarHead', 'save_model', 'load_model', 'probe']
+           'time_features', 'leaf_beliefs', 'Network', 'evaluating', 'dropout_stream', 'Dropout', 'Attention',
+           'Perceptron', 'Block', 'TransformerDenoiser', 'EncoderDecoder', 'UNetDenoiser', 'TransformerClassifier',
+           'sibling_grammar', 'illegal_mass', 'ConstrainedHead', 'SiblingHead', 'GrammarHead', 'save_model',
+           'load_model', 'probe']
 
 # %% ../nbs/06_models.ipynb #6fda8585
 import contextlib
@@ -70,11 +71,12 @@ def by_class(classes: torch.Tensor,  # (batch,) integers
              call: Callable,         # (class, rows) -> tensor (len(rows), ...)
             ) -> torch.Tensor:       # (batch, ...)
     "What `call` returns for the rows of each class, put back in the order of the batch."
+    if not len(classes): return call(0, torch.zeros(0, dtype=torch.long, device=classes.device))
     rows = [(classes == c).nonzero()[:, 0] for c in classes.unique()]
     return torch.cat([call(int(classes[r[0]]), r) for r in rows])[torch.cat(rows).argsort()]
 
 class ClassDenoiser:
-    "The exact posterior of each leaf given the noisy sequence and its class."
+    "The exact posterior of each leaf given the noisy sequence and its class; where the sequence excludes the class, each position answers for itself."
 
     def __init__(self, grammar: HierarchicalGrammar, process: Process,
                  classes: torch.Tensor):  # (batch,) root symbols, those of the batches it will be called with
@@ -89,8 +91,8 @@ class ClassDenoiser:
 
 def check_classes(classes, count: int, batch: int | None = None) -> torch.Tensor:
     "`classes` as (batch,) int64, or a ValueError about its shape, or the first that is none of 0 .. count-1."
-    if not isinstance(classes, torch.Tensor) or classes.ndim != 1 or batch not in (None, len(classes)):
-        raise ValueError(f"classes: integers of shape ({'batch' if batch is None else batch},) are needed, not {tuple(getattr(classes, 'shape', ())) or type(classes).__name__}")
+    if not isinstance(classes, torch.Tensor): raise ValueError(f"classes is a {type(classes).__name__}; an integer tensor is needed")
+    if classes.ndim != 1 or batch not in (None, len(classes)): raise ValueError(f"classes has shape {tuple(classes.shape)}; ({'batch' if batch is None else batch},) is needed")
     return check_symbols("classes", classes[:, None], count)[:, 0]
 
 # %% ../nbs/06_models.ipynb #f75ff9f6
@@ -228,6 +230,17 @@ class Network(nn.Module):
 
     def extra_repr(self) -> str:
         return ", ".join(f"{k}={v!r}" for k, v in arguments(self).items())
+
+# %% ../nbs/06_models.ipynb #2744ed22
+@contextlib.contextmanager
+def evaluating(*models):
+    "A block without gradients in which those of `models` that are networks are in evaluation mode."
+    networks = [(m, m.training) for m in models if isinstance(m, nn.Module)]
+    try:
+        for m, _ in networks: m.eval()
+        with torch.no_grad(): yield
+    finally:
+        for m, training in networks: m.train(training)
 
 # %% ../nbs/06_models.ipynb #51a8e1f6
 class _Stream(threading.local):
@@ -571,11 +584,7 @@ def probe(network: Network,
 # %% ../nbs/06_models.ipynb #b3ca34cc
 def _hidden(network: Network, x_t: torch.Tensor, t: float) -> list[torch.Tensor]:
     "The states of every stage, (batch * n, dim) float64 on the CPU."
-    device, training = network.head.weight.device, network.training
-    network.eval()
-    try:
-        with torch.no_grad(): return [h.flatten(0, 1).double().cpu() for h in network.hidden(x_t.to(device), t)]
-    finally: network.train(training)
+    with evaluating(network): return [h.flatten(0, 1).double().cpu() for h in network.hidden(x_t.to(network.head.weight.device), t)]
 
 def _ancestors(grammar: HierarchicalGrammar, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
     "(L + 1, batch, n): the symbol of each leaf's ancestor at each level; and (batch, n) bool, where the leaf is not empty."

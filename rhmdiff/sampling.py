@@ -9,11 +9,10 @@ __all__ = ['SAMPLERS', 'ONLY_FOR', 'Step', 'draw_clean', 'ancestral', 'renoise',
 
 # %% ../nbs/07_sampling.ipynb #011b54ea
 import copy
-import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,10 +23,11 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .core import atomic_path, check_choice, check_int, check_number, check_symbols, check_times, draw_index, generator, pick_device, spawn
+from .core import atomic_path, check_choice, check_int, check_number, check_symbols, check_times, draw_index, fingerprint, generator, pick_device, spawn
+from .diffusion import MaskingProcess, Process, UniformProcess
 from .grammar import HierarchicalGrammar
-from .inference import sample_posterior
-from .models import BayesDenoiser, ClassDenoiser, by_class, check_classes, class_grammar
+from .inference import log_likelihood, sample_posterior
+from .models import BayesDenoiser, ClassDenoiser, by_class, check_classes, class_grammar, evaluating
 
 # %% ../nbs/07_sampling.ipynb #6b741cec
 class Step(NamedTuple):
@@ -79,7 +79,7 @@ def unmask(process, now: Step) -> torch.Tensor:
     return _reveal(process, now, draw_clean(now.logits, now.g), torch.rand(now.x.shape, generator=now.g, device=now.x.device))
 
 def confident(process, now: Step) -> torch.Tensor:
-    "Reveal an equal share of the masks, those whose drawn symbol is most probable. Chang et al. 2022."
+    "Reveal an equal share of the masks, those whose drawn symbol is most probable. Chang et al. 2022, section 3.2."
     drawn = draw_clean(now.logits, now.g)
     return _reveal(process, now, drawn, now.logits.log_softmax(-1).gather(-1, drawn[..., None])[..., 0])
 
@@ -90,8 +90,10 @@ def _held(process, sampler: str, now: Step, classes: torch.Tensor, classifier: C
     each, s = drawn.flatten(0, 1), now.s.repeat_interleave(candidates)
     if each.is_floating_point():  # without noise only one-hot vectors are noisy sequences
         each = torch.where((s == 0)[:, None, None], F.one_hot(each.argmax(-1), each.shape[-1]).to(each), each)
-    with torch.no_grad(): log_p = classifier(each, s).double().log_softmax(-1).view(len(drawn), candidates, -1)
-    log_p = log_p[torch.arange(len(drawn)), :, check_classes(classes, log_p.shape[-1]).to(log_p.device)].nan_to_num(nan=-math.inf)
+    answer = classifier(each, s)
+    if getattr(answer, "ndim", 0) != 2 or len(answer) != len(each): raise ValueError(f"classifier returned {tuple(getattr(answer, 'shape', ())) or type(answer).__name__}; logits of shape ({len(each)}, classes) are needed")
+    log_p = answer.double().log_softmax(-1).view(len(drawn), candidates, answer.shape[1])
+    log_p = log_p[torch.arange(len(drawn)), :, check_classes(classes, answer.shape[1]).to(log_p.device)].nan_to_num(nan=-math.inf)  # a row of -inf: x_s cannot be
     log_p = torch.where((log_p == -math.inf).all(-1, keepdim=True), 0., log_p)  # none is possible: any will do
     return drawn[torch.arange(len(drawn)), draw_index(log_p.softmax(-1), now.g)]
 
@@ -99,27 +101,39 @@ def _held(process, sampler: str, now: Step, classes: torch.Tensor, classifier: C
 SAMPLERS = {"ancestral": ancestral, "renoise": renoise, "ddpm": ddpm, "ddim": ddim, "tau_leaping": tau_leaping, "unmask": unmask, "confident": confident}
 ONLY_FOR = {"ddpm": "gaussian", "ddim": "gaussian", "tau_leaping": "uniform", "unmask": "masking", "confident": "masking"}
 
-def _check_reverse(process, denoiser, x_t, sampler: str) -> None:
+def _check_reverse(process, denoiser, x_t, t, sampler: str) -> torch.Tensor:
+    "The levels of the batch, (batch,); what does not fit together is refused."
     check_choice("sampler", sampler, [*SAMPLERS, "exact"])
+    if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process if isinstance(process, Process) else type(process).__name__} has no way back; masking, uniform or Gaussian noise is needed")
+    if not callable(denoiser): raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
+    if repr(getattr(denoiser, "process", process)) != repr(process): raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
     if not isinstance(x_t, torch.Tensor): raise ValueError(f"x_t is a {type(x_t).__name__}; a noisy batch of leaves, as process.sample gives it, is needed")
-    process.noised(x_t)  # refuses a batch that is not this process'
+    noised, t = process.noised(x_t), check_times(t, len(x_t), x_t.device)  # refuses a batch that is not this process'
+    if getattr(denoiser, "n", x_t.shape[1]) != x_t.shape[1]: raise ValueError(f"x_t has {x_t.shape[1]} positions; the denoiser reads n={denoiser.n}")
+    if process.name == "masking" and bool((noised.any(-1) & (t == 0)).any()): raise ValueError(f"x_t[{int((noised.any(-1) & (t == 0)).nonzero()[0])}] has masks at t=0, where nothing is masked")
     suited = [name for name in SAMPLERS if ONLY_FOR.get(name, process.name) == process.name]
     if ONLY_FOR.get(sampler, process.name) != process.name: raise ValueError(f"sampler={sampler!r} is for {ONLY_FOR[sampler]} noise; for {process.name} there are {', '.join(suited)}")
     if sampler == "exact" and not isinstance(denoiser, BayesDenoiser): raise ValueError(f"sampler='exact' needs a BayesDenoiser, not {type(denoiser).__name__}; the others are {', '.join(suited)}")
+    return t
 
-def _check_held(denoiser, sampler: str, classes, classifier, batch: int) -> None:
-    "Refuse classes that nothing can hold."
+def _check_held(denoiser, sampler: str, classes, classifier, x_t: torch.Tensor, t: torch.Tensor) -> None:
+    "Refuse classes that nothing can hold, and those that the exact denoiser knows to be impossible."
     if classes is None and classifier is not None: raise ValueError("classifier is given without classes=, the class of each sample")
     if classes is None: return
     exact = isinstance(denoiser, BayesDenoiser)
-    if classifier is None and not exact: raise ValueError(f"classes need classifier=, p(class | x_t): a {type(denoiser).__name__} knows of none")
+    if classifier is None and not exact: raise ValueError(f"classes need classifier=, p(class | x_t), where the denoiser is a {type(denoiser).__name__} and not a BayesDenoiser")
+    if classifier is not None and not callable(classifier): raise ValueError(f"classifier is a {type(classifier).__name__}; a callable (x_t, t) -> logits (batch, n_classes) is needed")
     if classifier is not None and sampler in ("ddim", "exact"): raise ValueError(f"sampler={sampler!r} has no steps that a classifier could choose among; leave it out, or take another sampler")
     count = getattr(classifier, "n_classes", None) if classifier is not None else denoiser.grammar.vocab[0]
-    check_classes(classes, 2**62 if count is None else count, batch)
+    classes = check_classes(classes, 2**62 if count is None else count, len(x_t)).to(x_t.device)
+    if classifier is not None: return
+    evidence = denoiser.process.log_evidence(x_t, t)
+    never = by_class(classes, lambda c, rows: log_likelihood(class_grammar(denoiser.grammar, c), evidence[rows])) == -math.inf
+    if bool(never.any()): raise ValueError(f"classes[{int(never.nonzero()[0])}]={int(classes[never][0])} is impossible, given x_t of that row")
 
 def _levels(steps) -> list[float]:
     "The levels of a reverse process, as shares of where it starts, from 1 to 0."
-    if isinstance(steps, torch.Tensor | np.ndarray): steps = steps.tolist()
+    if isinstance(steps, torch.Tensor | np.ndarray) and steps.ndim: steps = steps.tolist()
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         steps = check_int("steps", steps, 1)
         return [1 - k / steps for k in range(steps)] + [0.]
@@ -135,36 +149,42 @@ def reverse(process,                       # the forward process
             steps: int | Sequence[float] = 100,  # calls of the denoiser, at most, or levels from 1 to 0 as shares of t; "exact" needs none
             sampler: str = "ancestral",    # a name in SAMPLERS, or "exact"
             seed=None,
-            trajectory: bool = False,      # return every intermediate state instead: a list, x_t first
+            trajectory: bool = False,      # return every state instead: a list, x_t first, x_0 last, all as the process has them
             classes: torch.Tensor | None = None,   # (batch,) the class of each sample, held fixed; by evidence at the root if the denoiser is exact
             classifier: Callable | None = None,    # else by this: (x_t, t) -> logits (batch, n_classes)
             candidates: int = 16,          # among which it chooses, at every step
            ) -> torch.Tensor:              # x_0 (batch, n) int64
     """Samples of x_0 from noisy ones. With the exact denoiser, as steps grow, equal in law to p(x_0 | x_t), or to p(x_0 | x_t, class).
 
-    Not so 'ddim' and 'renoise', which from pure noise have the law of the data, but in between not the posterior of x_0 given x_t; nor 'confident', which has neither."""
-    _check_reverse(process, denoiser, x_t, sampler)
-    _check_held(denoiser, sampler, classes, classifier, len(x_t))
-    g, levels, t, candidates = generator(seed, x_t.device), _levels(steps), check_times(t, len(x_t), x_t.device), check_int("candidates", candidates, 1)
+    Not so 'ddim', which from pure noise has the law of the data, but in between not the posterior of x_0 given x_t; nor 'renoise' and 'confident', which have neither. Networks are asked in evaluation mode. A class that x_t excludes is refused where the denoiser is exact."""
+    t = _check_reverse(process, denoiser, x_t, t, sampler)
+    _check_held(denoiser, sampler, classes, classifier, x_t, t)
+    g, levels, candidates = generator(seed, x_t.device), _levels(steps), check_int("candidates", candidates, 1)
+    x_t = x_t.detach().clone() if x_t.is_floating_point() else x_t.long().clone()
     if sampler == "exact":
         x = _one_shot(denoiser, x_t, t, classes, g)
         return [x_t, x] if trajectory else x
     if classes is not None and classifier is None: denoiser = ClassDenoiser(denoiser.grammar, process, classes)
-    states, x, logits, todo = [x_t], x_t, None, process.noised(x_t).sum(-1, keepdim=True)
-    def revealed(level: float) -> torch.Tensor: return (todo * (1 - level) + 1e-9).long()
+    with evaluating(denoiser, classifier): states = list(_way(process, denoiser, x_t, t, levels, sampler, g, classes, classifier, candidates, trajectory))
+    if trajectory: return states
+    return states[-1] if x_t.ndim == 2 else states[-1].argmax(-1)
+
+def _way(process, denoiser, x_t, t, levels, sampler, g, classes, classifier, candidates, every: bool) -> Iterator[torch.Tensor]:
+    "The states of a reverse process, x_t first; the last alone unless `every`."
+    x, logits, todo = x_t, None, process.noised(x_t).sum(-1, keepdim=True)
+    def revealed(level: float) -> torch.Tensor: return (todo.double() * (1 - level + 1e-6)).floor().long().clamp(max=todo)  # in equal shares; rounding is no reason to wait
     for level, lower in zip(tqdm(levels[:-1], desc=sampler, leave=False, disable=None if len(levels) > 100 else True), levels[1:]):
+        if every: yield x
         due = revealed(lower) - revealed(level)
-        if ONLY_FOR.get(sampler) == "masking" and not bool(due.any()):  # nothing is revealed, and nothing need be asked
-            if trajectory: states.append(x)
-            continue
+        if ONLY_FOR.get(sampler) == "masking" and not bool(due.any()): continue  # nothing is revealed, and nothing need be asked
         known = {"x0_hat": logits} if logits is not None and getattr(denoiser, "self_conditioning", False) else {}
-        with torch.no_grad(): logits = denoiser(x, t * level, **known)
+        logits = denoiser(x, t * level, **known)
+        if tuple(getattr(logits, "shape", ())) != (*x.shape[:2], process.v): raise ValueError(f"denoiser returned {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}; logits of shape {(*x.shape[:2], process.v)} are needed")
+        if bool(logits.amax(-1).isfinite().logical_not().any()): raise ValueError(f"denoiser returned NaN, +inf, or -inf for every symbol, at {level:.4g} of t")
         now = Step(x, logits, t * level, t * lower, due, g)
         moved = SAMPLERS[sampler](process, now) if classifier is None else _held(process, sampler, now, classes, classifier, candidates)
         x = torch.where((t > 0).view(-1, *[1] * (x.ndim - 1)), moved, x)  # what has no noise stays as it is
-        if trajectory: states.append(x)
-    if trajectory: return states
-    return x if x.ndim == 2 else x.argmax(-1)
+    yield x
 
 def _one_shot(exact: BayesDenoiser, x_t: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, g: torch.Generator) -> torch.Tensor:
     "x_0 (batch, n) drawn from the exact posterior of the whole sequence, given its class if there is one."
@@ -174,6 +194,8 @@ def _one_shot(exact: BayesDenoiser, x_t: torch.Tensor, t: torch.Tensor, classes:
 
 def forward_backward(process, denoiser: Callable, x0: torch.Tensor, t, steps=100, sampler: str = "ancestral", seed=None, **held) -> torch.Tensor:
     "Noise x0 (batch, n) to level `t`, a number or (batch,), and come back by `reverse`, whose `classes` and `classifier` it takes too: x_0' (batch, n)."
+    if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
+    if not isinstance(x0, torch.Tensor): raise ValueError(f"x0 is a {type(x0).__name__}; a tensor (batch, n) of leaves is needed")
     g = generator(seed, x0.device)
     return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g, **held)
 
@@ -185,7 +207,9 @@ def step_law(process,               # masking or uniform
              t: float, s: float,    # s < t
             ) -> torch.Tensor:      # (batch, n, channels) float64
     "The probability of each symbol of x_s, the mask included, at each position. Austin et al. 2021, equation 4; Campbell et al. 2022, section 4.3."
-    v, k = process.v, process.channels
+    v, k = _check_enumerable(process, sampler)
+    if not 0 <= check_number("s", s) < check_number("t", t, 0., 1.): raise ValueError(f"s={s} must lie below t={t}")
+    p = p.double()
     here, wide = F.one_hot(x_t, k).double(), F.pad(p, (0, k - v))
     if process.name == "masking":
         to_mask = F.one_hot(torch.tensor(v), k).double()
@@ -201,18 +225,24 @@ def step_law(process,               # masking or uniform
     ratio = 1 + (1 - t) * (p - p.gather(-1, x_t[..., None]) / (1 + v * (1 - t) / t)) * v / t
     rate = torch.where(here > 0, 0., ratio) / v
     stay = (-rate.sum(-1, keepdim=True) * (math.log((1 - s) / (1 - t)) if t < 1 else 1e3)).exp()
-    return stay * here + (1 - stay) * rate / rate.sum(-1, keepdim=True)
+    return stay * here + (1 - stay) * rate / rate.sum(-1, keepdim=True).clamp(min=1e-300)
+
+def _check_enumerable(process, sampler: str) -> tuple[int, int]:
+    "Symbols of x_0 and of x_t, or a ValueError about a noise or a sampler whose law is not written here."
+    if not isinstance(process, MaskingProcess | UniformProcess): raise ValueError(f"process={process} has no step that is a product of tables; MaskingProcess or UniformProcess is needed")
+    check_choice("sampler", sampler, ["ancestral", "renoise"] + ["tau_leaping"] * (process.name == "uniform"))
+    return process.v, process.channels
 
 def output_law(process, denoiser: Callable, n: int, steps, sampler: str = "ancestral") -> torch.Tensor:
     "The law of what `reverse` returns from pure noise: float64 of shape (v,) * n, for noise on symbols and at most 4,096 noisy sequences."
-    k, levels = process.channels, _levels(steps)
-    check_choice("sampler", sampler, ["ancestral", "renoise"] + ["tau_leaping"] * (process.name == "uniform"))
-    if process.name not in ("masking", "uniform") or k**n > 4096: raise ValueError(f"process={process} with n={n} has too many noisy sequences; masking or uniform noise and at most 4096 of them are needed")
+    (_, k), levels, n = _check_enumerable(process, sampler), _levels(steps), check_int("n", n, 1)
+    if k**n > 4096: raise ValueError(f"n={n} positions of {k} symbols make {k**n} noisy sequences; at most 4096 can be enumerated")
+    if getattr(denoiser, "self_conditioning", False): raise ValueError("denoiser remembers its last answer; the law of its steps is no product of matrices")
     states = torch.cartesian_prod(*[torch.arange(k)] * n).view(-1, n)
     law = (states == process.v).all(-1).double() if process.name == "masking" else torch.full((len(states),), k**-float(n), dtype=torch.float64)
     for t, s in zip(levels, levels[1:]):
         reached = law > 0
-        with torch.no_grad(): p = denoiser(states[reached], t).double().softmax(-1)
+        with evaluating(denoiser): p = denoiser(states[reached], t).double().softmax(-1)
         each = step_law(process, sampler, p, states[reached], t, s).unbind(1)
         first, rest = _outer(each[:n // 2], law[reached]), _outer(each[n // 2:], torch.ones(len(p), dtype=torch.float64))
         law = (first.T @ rest).flatten()
@@ -232,7 +262,7 @@ class Moments:
 
     def add(self, x) -> None:
         "A piece: (batch,) numbers or (batch, k), as a tensor or an array."
-        x = np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+        x = np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
         x = x[:, None] if x.ndim == 1 else x
         if x.ndim != 2 or self.count and x.shape[1:] != self.mean.shape: raise ValueError(f"x has shape {x.shape}; (batch,) or (batch, {'k' if not self.count else len(self.mean)}) is needed")
         if not len(x): return
@@ -248,6 +278,7 @@ class Moments:
     @property
     def spread(self) -> np.ndarray:
         "Sample covariance (k, k), or variance (k,); nan where there are fewer than two."
+        if self.squares is None: raise ValueError("nothing has been added yet")
         return self.squares / (self.count - 1) if self.count > 1 else np.full_like(self.squares, np.nan)
 
     @property
@@ -261,18 +292,14 @@ class Sweep(NamedTuple):
     table: pd.DataFrame
     covariance: dict[str, np.ndarray]  # (times, k, k) of the observables that were asked for
 
-def _digest_of(x) -> str:
-    "A few digits that stand for a tensor, a grammar, a network or whatever else has a repr."
-    if isinstance(x, HierarchicalGrammar): x = repr(x.spec)
-    if isinstance(x, nn.Module): x = [x.state_dict()[k] for k in sorted(x.state_dict())]
-    parts = [p.detach().cpu().numpy().tobytes() if isinstance(p, torch.Tensor) else str(p).encode() for p in (x if isinstance(x, list) else [x])]
-    return hashlib.sha256(b"\0".join(parts)).hexdigest()[:12]
-
 def _some(leaves, k: int, piece: int, start: int, size: int, seed: int) -> torch.Tensor:
     "x0 (size, n) of a piece."
-    if isinstance(leaves, torch.Tensor): return leaves[start:start + size]
+    if isinstance(leaves, torch.Tensor): return leaves[start:start + size].clone()
     own = spawn(seed, "leaves", k, piece)
-    return leaves.sample(size, seed=own)[-1] if isinstance(leaves, HierarchicalGrammar) else leaves(size, seed=own)
+    if isinstance(leaves, HierarchicalGrammar): return leaves.sample(size, seed=own)[-1]
+    x = leaves(size, seed=own)
+    if getattr(x, "ndim", 0) != 2 or len(x) != size: raise ValueError(f"leaves({size}) returned {tuple(getattr(x, 'shape', ())) or type(x).__name__}; a tensor ({size}, n) is needed")
+    return x
 
 def forward_backward_sweep(process, denoiser: Callable,
                            leaves,                      # a grammar, (set, n) symbols, or a callable (n, seed=) -> leaves
@@ -285,16 +312,23 @@ def forward_backward_sweep(process, denoiser: Callable,
                            device="auto",
                            file: str | Path | None = None,   # where to keep the sums, and to go on from
                           ) -> Sweep:
-    "Forward-backward at every level, measured as it goes and not kept. A run that was stopped goes on from `file`, and gives what it would have given."
-    levels = [check_number(f"t[{k}]", x, 0., 1.) for k, x in enumerate(t)]
-    n, piece, seed, device = check_int("n", n, 2), check_int("piece", piece, 1), check_int("seed", seed), pick_device(device)
+    """Forward-backward at every level, measured as it goes and not kept. A run that was stopped goes on from `file`, and gives what it would have given.
+
+    The file knows its run by all arguments, the contents of denoiser and leaves, and the code of `measure`, if that is a function; of another object it knows the type alone."""
+    if not isinstance(t, Sequence | np.ndarray | torch.Tensor) or isinstance(t, str) or getattr(t, "ndim", 1) != 1: raise ValueError(f"t={t!r} must be a sequence of noise levels")
+    levels = [check_number(f"t[{k}]", x, 0., 1.) for k, x in enumerate(t.tolist() if hasattr(t, "tolist") else t)]
     if not levels: raise ValueError("t is empty")
+    if isinstance(covariance, str): raise ValueError(f"covariance={covariance!r} must be a list of names")
+    n, piece, seed = check_int("n", n, 2), check_int("piece", piece, 1), check_int("seed", seed)
+    own = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
+    device = pick_device(device) if own is None or device != "auto" else own.device
     if isinstance(leaves, torch.Tensor):
         if len(check_symbols("leaves", leaves, process.v)) < n: raise ValueError(f"n={n} sequences are asked for; leaves holds {len(leaves)}")
     elif not callable(leaves) and not isinstance(leaves, HierarchicalGrammar): raise ValueError(f"leaves is a {type(leaves).__name__}; a grammar, a tensor of symbols or a callable (n, seed=) is needed")
-    exact = getattr(denoiser, "grammar", None)
-    settings = json.dumps(dict(process=repr(process), denoiser=type(denoiser).__name__ + " " + _digest_of(denoiser if isinstance(denoiser, nn.Module) else exact or "callable"), leaves="callable" if callable(leaves) else _digest_of(leaves),
-                               t=levels, n=n, steps=_levels(steps), sampler=sampler, seed=seed, covariance=list(covariance), piece=piece))
+    if not callable(measure): raise ValueError(f"measure is a {type(measure).__name__}; a callable (x0, x0') -> dict is needed")
+    made = fingerprint(measure) if hasattr(measure, "__code__") else type(measure).__qualname__
+    settings = json.dumps(dict(process=repr(process), denoiser=f"{type(denoiser).__name__} {fingerprint(denoiser)}", leaves=fingerprint(leaves), measure=made,
+                               t=levels, n=n, steps=steps if isinstance(steps, int) else f"levels {fingerprint(_levels(steps))}", sampler=sampler, seed=seed, covariance=list(covariance), piece=piece))
     work = [(k, p) for p in range(-(-n // piece)) for k in range(len(levels))]
     state = _load_sums(file, settings) if file and Path(file).exists() else (0, {})  # pieces done and their sums, replaced together
     saved = time.monotonic()
@@ -319,6 +353,8 @@ def _added(sums: Mapping, k: int, seen, size: int, covariance: Sequence[str]) ->
     for name in covariance: check_choice("covariance", name, seen)
     new = {}
     for name, x in seen.items():
+        if not isinstance(name, str) or "|" in name: raise ValueError(f"measure: the name {name!r} must be a string without '|'")
+        if getattr(x, "ndim", 1) not in (1, 2) or not hasattr(x, "__len__"): raise ValueError(f"measure: {name!r} must have the shape (batch,) or (batch, k)")
         if len(x) != size: raise ValueError(f"measure: {name!r} has {len(x)} rows; one for each of the {size} sequences is needed")
         new[name, k] = copy.copy(sums.get((name, k), Moments(name in covariance)))
         new[name, k].add(x)
@@ -329,15 +365,15 @@ def _save_sums(file, settings: str, done: int, sums: Mapping) -> None:
     with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f: np.savez(f, settings=settings, done=done, **{key.replace("\0", "|"): x for key, x in arrays.items()})
 
 def _load_sums(file, settings: str) -> tuple[int, dict]:
+    sums = {}
     try:
         with np.load(file, allow_pickle=False) as stored: data = {k: stored[k] for k in stored.files}
         theirs, done = json.loads(str(data.pop("settings"))), int(data.pop("done"))
+        other = [f"{k} was {theirs.get(k)!r} and is {v!r}" for k, v in json.loads(settings).items() if theirs.get(k) != v]
+        for key, x in data.items():
+            name, k, part = key.rsplit("|", 2)
+            setattr(sums.setdefault((name, int(k)), Moments()), part, {"covariance": bool, "count": int}.get(part, np.asarray)(x))
+        if any(m.mean is None or m.squares is None for m in sums.values()): raise ValueError("sums are missing")
     except Exception as e: raise ValueError(f"file={str(file)!r} cannot be read: {e}") from e
-    other = [f"{k} was {theirs.get(k)!r} and is {v!r}" for k, v in json.loads(settings).items() if theirs.get(k) != v]
     if other: raise ValueError(f"file={str(file)!r} belongs to another run: {'; '.join(other)}")
-    sums = {}
-    for key, x in data.items():
-        name, k, part = key.rsplit("|", 2)
-        moments = sums.setdefault((name, int(k)), Moments())
-        setattr(moments, part, bool(x) if part == "covariance" else int(x) if part == "count" else x)
     return done, sums

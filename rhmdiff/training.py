@@ -31,7 +31,7 @@ from .core import atomic_path, check_choice, check_int, check_number, check_symb
 from .diffusion import DiffusionProcess, Process
 from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR
 from .grammar import HierarchicalGrammar
-from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, dropout_stream, illegal_mass, save_model
+from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, dropout_stream, evaluating, illegal_mass, save_model
 
 # %% ../nbs/08_training.ipynb #8b4a4965
 def _digest(*parts) -> str:
@@ -161,14 +161,8 @@ def _answer(model: Callable, x_t: torch.Tensor, t, n: int, symbols: int) -> torc
 @contextlib.contextmanager
 def _evaluating(model):
     "The model's device, with the model in evaluation mode and without gradients inside the block."
-    network = isinstance(model, nn.Module)
-    training = network and model.training
-    if network: model.eval()
-    try:
-        own = next(model.parameters(), None) if network else None
-        with torch.no_grad(): yield torch.device("cpu") if own is None else own.device
-    finally:
-        if training: model.train()
+    own = next(model.parameters(), None) if isinstance(model, nn.Module) else None
+    with evaluating(model): yield torch.device("cpu") if own is None else own.device
 
 # %% ../nbs/08_training.ipynb #4b4590ea
 def _side_by_side(bayes: BayesDenoiser, logits: torch.Tensor, x_t: torch.Tensor, t) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
