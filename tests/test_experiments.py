@@ -151,3 +151,25 @@ def test_the_reference_run_of_the_samplers_is_grammatical():
     """The committed reference: for each noise some sampler brings back 99 % and more with a derivation, from the exact denoiser."""
     table = pd.read_csv(ROOT/"book"/"reference"/"samplers"/"orders.csv")
     assert (table.groupby("noise").at_most.max() >= 0.99).all() and set(table.noise) == {"masking", "uniform", "gaussian"}
+
+
+PREDICTIONS = ROOT/"nbs"/"experiments"/"predictions.ipynb"
+
+
+def test_predictions_smoke(tmp_path):
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=PREDICTIONS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == ["differences.png", "families.csv", "half_levels.csv", "points.csv", "run.json"]
+    table = pd.read_csv(tmp_path/"results"/"half_levels.csv")
+    assert len(table) == 4 and table.predicted.between(0, 1).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-y", "shapes: [[4, 2, 2]]"), "shapes[0]=[4, 2, 2] must be four numbers, v, m, s and L"),
+    (("-y", "shapes: [[2, 3, 2, 2]]"), "m=3 productions for each of v=2 symbols"),
+    (("-p", "noises", "[pink]"), "noises='pink' is not one of belief, masking, uniform, gaussian"),
+])
+def test_predictions_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=PREDICTIONS)
+    assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
+    assert not (tmp_path/"results").exists()
