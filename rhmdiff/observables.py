@@ -75,6 +75,7 @@ def transition(t,                 # (k,) increasing noise levels
                se=None,           # (k,) its standard errors; None: errors are nan
                high: float | None = None, low: float | None = None,  # the two plateaus; of a reconstruction 1 and 1/v; by default the ends of the curve
                seed: int = 0,     # of the bootstrap
+               resamples: int = 200,
               ) -> Transition:
     "Location and width of the drop of a curve, with the standard errors that follow from `se`."
     t, curve = (np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, float) for x in (t, curve))
@@ -90,7 +91,7 @@ def transition(t,                 # (k,) increasing noise levels
     three_quarters, half, quarter = read(curve).tolist()
     out = Transition(half, quarter - three_quarters, math.nan)
     if se is None: return out
-    shifted = np.array([read(curve + error * z) for z in np.random.default_rng(check_int("seed", seed)).normal(size=(200, len(t)))])
+    shifted = np.array([read(curve + error * z) for z in np.random.default_rng(check_int("seed", seed)).normal(size=(check_int("resamples", resamples, 2), len(t)))])
     def spread(x: np.ndarray) -> float: return float(np.nanstd(x, ddof=1)) if np.isfinite(x).mean() > 0.9 else math.nan
     out = Transition(half, quarter - three_quarters, spread(shifted[:, 1]))
     out.width_se = spread(shifted[:, 2] - shifted[:, 0])
