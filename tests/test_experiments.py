@@ -173,3 +173,24 @@ def test_predictions_refused_before_any_work(tmp_path, arguments, message):
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=PREDICTIONS)
     assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
     assert not (tmp_path/"results").exists()
+
+
+SUSCEPTIBILITY = ROOT/"nbs"/"experiments"/"susceptibility.ipynb"
+
+
+def test_susceptibility_smoke(tmp_path):
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SUSCEPTIBILITY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv", "run.json", "susceptibility.csv", "susceptibility.png"]
+    table = pd.read_csv(tmp_path/"results"/"susceptibility.csv")
+    assert len(table) == 16 and (table.chi.dropna() > 0).all()
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-y", "shapes: [[8, 6, 2]]"), "shapes[0]=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
+    (("-p", "trajectories", "1"), "trajectories=1 must be an integer at least 2"),
+])
+def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SUSCEPTIBILITY)
+    assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
+    assert not (tmp_path/"results").exists()
