@@ -361,8 +361,8 @@ def _added(sums: Mapping, k: int, seen, size: int, covariance: Sequence[str]) ->
     return sums | new
 
 def _save_sums(file, settings: str, done: int, sums: Mapping) -> None:
-    arrays = {f"{name}\0{k}\0{part}": getattr(m, part) for (name, k), m in sums.items() for part in ("count", "mean", "squares", "covariance")}
-    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f: np.savez(f, settings=settings, done=done, **{key.replace("\0", "|"): x for key, x in arrays.items()})
+    arrays = {f"{name}|{k}|{part}": getattr(m, part) for (name, k), m in sums.items() for part in ("count", "mean", "squares", "covariance")}
+    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f: np.savez(f, settings=settings, done=done, **arrays)
 
 def _load_sums(file, settings: str) -> tuple[int, dict]:
     sums = {}
