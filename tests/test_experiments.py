@@ -194,3 +194,10 @@ def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SUSCEPTIBILITY)
     assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
     assert not (tmp_path/"results").exists()
+
+
+def test_the_reference_run_of_the_predictions_meets_its_target():
+    """The committed reference: thirteen shapes under four noises, errors of 0.005 at most on both sides, and 95 % of the differences within 0.01."""
+    table = pd.read_csv(ROOT/"book"/"reference"/"predictions"/"half_levels.csv")
+    assert len(table) == 52 and table[["measured_se", "predicted_se"]].max().max() <= 0.005
+    assert (table.difference.abs() <= 0.01).mean() >= 0.95 and (table.difference.abs() < 4 * table.difference_se + 1e-3).all()
