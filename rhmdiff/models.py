@@ -80,8 +80,8 @@ class ClassDenoiser:
 
     def __init__(self, grammar: HierarchicalGrammar, process: Process,
                  classes: torch.Tensor):  # (batch,) root symbols, those of the batches it will be called with
-        self.exact, self.classes = BayesDenoiser(grammar, process), check_classes(classes, grammar.vocab[0])
-        self.grammar, self.process, self.n = grammar, process, grammar.n_leaves
+        BayesDenoiser(grammar, process)  # refuses what does not fit
+        self.grammar, self.process, self.n, self.classes = grammar, process, grammar.n_leaves, check_classes(classes, grammar.vocab[0])
 
     def __call__(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
         "Logits (batch, n, v): log p(x_0[i] | x_t, class). `x0_hat` is not needed, and not read."

@@ -60,10 +60,14 @@ class Transition(NamedTuple("Transition", [("t", float), ("width", float), ("se"
     "Noise level at which a curve is half-way down, the noise between its quarter and three-quarter levels, and the standard error of t; `width_se` is that of the width. nan where the curve does not get there."
     width_se: float = math.nan
 
-def _crossings(t: np.ndarray, curve: np.ndarray, weight: np.ndarray, levels: np.ndarray) -> np.ndarray:
+def _monotone(t: np.ndarray, curve: np.ndarray, se: np.ndarray) -> tuple[np.ndarray, PchipInterpolator]:
+    "The falling values nearest to the points in units of their errors, and the monotone curve through them."
+    fall = isotonic_regression(curve, weights=1 / np.maximum(se, max(se.max(), 1e-12) * 1e-3)**2, increasing=False).x
+    return fall, PchipInterpolator(t, fall)
+
+def _crossings(t: np.ndarray, curve: np.ndarray, se: np.ndarray, levels: np.ndarray) -> np.ndarray:
     "The t at which the monotone curve through the points passes each of `levels`; nan outside its range."
-    fall = isotonic_regression(curve, weights=weight, increasing=False).x
-    smooth = PchipInterpolator(t, fall)
+    fall, smooth = _monotone(t, curve, se)
     def at(level: float) -> float:
         if not fall[-1] <= level <= fall[0]: return math.nan
         roots = smooth.solve(level, extrapolate=False)
@@ -86,8 +90,8 @@ def transition(t,                 # (k,) increasing noise levels
     if error.shape != t.shape or not (error >= 0).all(): raise ValueError(f"se has shape {error.shape}; {len(t)} numbers, none of them negative, are needed")
     high, low = curve[0] if high is None else float(high), curve[-1] if low is None else float(low)
     if not high > low: raise ValueError(f"high={high} must be above low={low}; the curve is to fall from one to the other")
-    levels, least = low + (high - low) * np.array([0.75, 0.5, 0.25]), max(error.max(), 1e-12) * 1e-3
-    def read(y: np.ndarray) -> np.ndarray: return _crossings(t, y, 1 / np.maximum(error, least)**2, levels)
+    levels = low + (high - low) * np.array([0.75, 0.5, 0.25])
+    def read(y: np.ndarray) -> np.ndarray: return _crossings(t, y, error, levels)
     three_quarters, half, quarter = read(curve).tolist()
     out = Transition(half, quarter - three_quarters, math.nan)
     if se is None: return out
@@ -115,7 +119,7 @@ def regimes(t,              # (k,) increasing noise levels
     if not (se >= 0).all() or not np.isfinite(kept).all(): raise ValueError("kept must be finite, and se not negative")
     chance = 1 / check_int("n_classes", n_classes, 2)
     fine = np.linspace(t[0], t[-1], 4001)
-    curve = PchipInterpolator(t, isotonic_regression(kept, weights=1 / np.maximum(se, max(se.max(), 1e-12) * 1e-3)**2, increasing=False).x)(fine)
+    curve = _monotone(t, kept, se)[1](fine)
     above, beyond = curve > 1 - (1 - chance) / 4, curve - chance > np.interp(fine, t, se)
     end = fine[above.argmin() - 1] if above.any() and not above.all() else fine[-1] if above.all() else fine[0]
     start = fine[len(fine) - 1 - beyond[::-1].argmax()] if beyond.any() else fine[0]
@@ -136,9 +140,8 @@ def crossings(curves: pd.DataFrame,  # columns depth, t, mean, se
              ) -> pd.DataFrame:      # columns depth (the lower of two), t, se; nan where they do not cross, or do so more than once
     "Where the curves of successive depths cross, from monotone curves through the points, with errors from 200 shifted copies."
     parts, rows, rng = _depths(curves, 2), [], np.random.default_rng(check_int("seed", seed))
-    def monotone(part, y): return PchipInterpolator(part.t, isotonic_regression(y, weights=1 / part.se**2, increasing=False).x)
     def meet(a, b, shift: bool) -> float:
-        first, second = (monotone(x, x["mean"] + shift * x.se * rng.normal(size=len(x))) for x in (a, b))
+        first, second = (_monotone(x.t, x["mean"] + shift * x.se * rng.normal(size=len(x)), x.se)[1] for x in (a, b))
         grid = np.linspace(max(a.t.min(), b.t.min()), min(a.t.max(), b.t.max()), 400)
         lead = first(grid) - second(grid)
         band = (second(grid) > second(grid).min() + 0.05 * np.ptp(second(grid))) & (second(grid) < second(grid).max() - 0.05 * np.ptp(second(grid)))  # where both are flat they meet by chance
