@@ -180,13 +180,12 @@ class UniformProcess(Process):
         x_s = torch.where(u < stay, x_t, torch.where(u < stay + anew, torch.randint(self.v, x_t.shape, generator=g, device=x_t.device), x0))
         return torch.where((s == 0)[:, None], x0, torch.where((s == t)[:, None], x_t, x_s))
 
-    def leap(self, x_t: torch.Tensor, t, s, logits: torch.Tensor, seed=None) -> torch.Tensor:
+    def leap(self, x_t: torch.Tensor, t, s, p: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s with at most one jump a position, at the backward rates of time t held to s. Campbell et al. 2022, section 4.3; rates: Lou et al. 2024."
         x_t = self._noisy(x_t)
         t, s = _step_times(t, s, x_t)
-        others = (logits - logits.amax(-1, keepdim=True)).exp_()
-        total, others = others.sum(-1, dtype=torch.float64), others.scatter_(-1, x_t[..., None], 0.)
-        away = others.sum(-1, dtype=torch.float64) / total         # what the denoiser gives to other symbols than x_t
+        others = p.scatter(-1, x_t[..., None], 0.)
+        away = others.sum(-1, dtype=torch.float64)                 # what the denoiser gives to other symbols than x_t
         redrawn, kept = (t.clamp(min=1e-300) / self.v)[:, None], (1 - t)[:, None]
         any_other = (1 - kept * (1 - away) / (redrawn + kept)) * (self.v - 1)
         told = kept / redrawn * away                               # v times the rates: of a jump to any other, and to one that the denoiser names
@@ -312,7 +311,7 @@ class DiffusionProcess(Process):
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n, v) drawn from q(x_s | x_t, x_0), Ho et al. 2020 (6, 7); x_0 in one-hot form at s = 0."
         x0 = check_symbols("x0", x0, self.v, self._noisy(x_t).shape[1])
-        return _gaussian_step(self, x_t, t, s, F.one_hot(x0, self.v), 1., seed)
+        return _gaussian_step(self, x_t, t, s, x0, 1., seed)
 
     def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta: float = 1.) -> torch.Tensor:
         "x_s from an estimate of the mean of x_0, (batch, n, v): Ho et al. 2020 (11) at eta = 1, without noise at 0: Song et al. 2021 (12, 16)."
@@ -346,7 +345,7 @@ def _add_noise(process: DiffusionProcess, one_hot: torch.Tensor, timestep, seed)
 
 # %% ../nbs/05_diffusion.ipynb #f677ed53
 def _gaussian_step(process: DiffusionProcess, x_t, t, s, clean: torch.Tensor, eta: float, seed) -> torch.Tensor:
-    "From x_t to x_s with `clean` in the place of x_0; eta scales the noise, and what it leaves of the variance stays in the direction of x_t."
+    "From x_t to x_s with `clean`, symbols or a mean, in the place of x_0; eta scales the noise, and what it leaves of the variance stays in the direction of x_t."
     t, s = _step_times(t, s, x_t)
     (signal_t, noise_t), (signal_s, noise_s) = process._signal_and_noise(t), process._signal_and_noise(s)
     a, b, var = _posterior_coefficients(signal_t, noise_t, signal_s, noise_s)
@@ -357,7 +356,8 @@ def _gaussian_step(process: DiffusionProcess, x_t, t, s, clean: torch.Tensor, et
     a, b, std = (c[:, None, None].to(x_t) for c in (a, b, var.sqrt() * eta * process.noise_scale))
     x_s = b * x_t
     if eta: x_s.addcmul_(std, torch.randn(x_t.shape, generator=generator(seed, x_t.device), dtype=x_t.dtype, device=x_t.device))
-    return x_s.addcmul_(a, clean.to(x_t))
+    if clean.ndim == 3: return x_s.addcmul_(a, clean.to(x_t))
+    return x_s.scatter_add_(-1, clean[..., None], a.expand(*clean.shape, 1))
 
 # %% ../nbs/05_diffusion.ipynb #6a687bce
 class BeliefProcess(Process):
@@ -461,10 +461,10 @@ class RaggedProcess(Process):
         "That of the base; at an empty position nothing is noised, and this overstates the bound."
         return self.base.prior_nats
 
-    def leap(self, x_t: torch.Tensor, t, s, logits: torch.Tensor, seed=None) -> torch.Tensor:
+    def leap(self, x_t: torch.Tensor, t, s, p: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s by the base's jumps; empty positions stay."
         x, empty = self._split(x_t)
-        return self._join(self.base.leap(x, t, s, torch.where(empty[..., None], 0., logits[..., :-1]), seed), empty)
+        return self._join(self.base.leap(x, t, s, torch.where(empty[..., None], 1 / (self.v - 1), p[..., :-1]), seed), empty)
 
     def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta: float = 1.) -> torch.Tensor:
         "x_s by the base's step from the mean of x_0; empty positions stay."

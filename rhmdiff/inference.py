@@ -476,12 +476,12 @@ def _reference(grammar: HierarchicalGrammar, e: torch.Tensor, wanted: Sequence[i
 
 def _satisfiable(grammar: HierarchicalGrammar, e: torch.Tensor) -> torch.Tensor:
     "(batch,) bool: whether some derivation has nowhere evidence of -inf; by logic alone, so nothing underflows."
-    possible = e > -math.inf  # (batch, nodes, symbols), level by level
+    possible = (e > -math.inf).permute(2, 1, 0).contiguous()  # (symbols, nodes, batch), level by level, so that whole rows are gathered
     for rules, p in zip(reversed(grammar.tables.rules), reversed(grammar.tables.probs)):
         siblings = possible.unflatten(1, (-1, rules.shape[-1])).unbind(2)
-        made = functools.reduce(torch.logical_and, (x[..., rules[..., j]] for j, x in enumerate(siblings)))  # (batch, nodes, parents, productions)
-        possible = (made & (p > 0)).any(-1)
-    return (possible[:, 0] & (grammar.tables.prior > 0)).any(-1)
+        made = functools.reduce(torch.logical_and, (x[rules[..., j]] for j, x in enumerate(siblings))).logical_and_((p > 0)[..., None, None])  # (parents, productions, nodes, batch)
+        possible = functools.reduce(torch.logical_or, made.unbind(1))
+    return (possible[:, 0] & (grammar.tables.prior > 0)[:, None]).any(0)
 
 def _answer(grammar, e, wanted, budget, path, weights=None) -> Beliefs:
     "Checked evidence to beliefs of the levels `wanted`."
