@@ -7,9 +7,9 @@ __all__ = ['EMPTY', 'Tables', 'check_root_weights', 'read_spec', 'counts_by_prod
            'derivation_entropy', 'count_strings', 'count_strings_at_least', 'derivations_at', 'list_derivations',
            'productions', 'log_joint', 'rewrite_tables', 'sample_derivations', 'first_derivations',
            'sample_unique_derivations', 'production_scores', 'inside', 'best_derivation', 'viterbi', 'alignments',
-           'descendant_law', 'marginals', 'joint_law', 'information', 'information_matrix', 'resample_subtree',
-           'draw_weights', 'random_stream', 'name_levels', 'unpack_codes', 'distinct_codes', 'random_sizes',
-           'random_tables', 'rules_html', 'tree_svg', 'HierarchicalGrammar']
+           'descendant_law', 'marginals', 'siblings_law', 'joint_law', 'information', 'information_matrix',
+           'resample_subtree', 'draw_weights', 'random_stream', 'name_levels', 'unpack_codes', 'distinct_codes',
+           'random_sizes', 'random_tables', 'rules_html', 'tree_svg', 'HierarchicalGrammar']
 
 # %% ../nbs/02_grammar.ipynb #f3537a23
 import graphlib
@@ -566,7 +566,7 @@ def marginals(t: Tables, level: int) -> torch.Tensor:
     "The law of every node of a level, (nodes, symbols) float64."
     return torch.einsum("a,anx->nx", t.prior, descendant_law(t, 0, level))
 
-def _siblings(t: Tables, level: int, p: int, q: int, ancestors: torch.Tensor) -> torch.Tensor:
+def siblings_law(t: Tables, level: int, p: int, q: int, ancestors: torch.Tensor) -> torch.Tensor:
     "Joint law (..., symbols, symbols) of children p and q of nodes of `level` whose own laws are `ancestors` (..., symbols)."
     v, rules = t.vocab[level + 1], t.rules[level]
     weight = (ancestors[..., None] * t.probs[level]).flatten(-2)
@@ -585,7 +585,7 @@ def joint_law(t: Tables, a: tuple[int, int], b: tuple[int, int]) -> torch.Tensor
     here = t.prior @ path((meet, ancestor(a, meet)), 0)
     if meet in (a[0], b[0]): return path(a, meet).T @ (here[:, None] * path(b, meet))
     p, q = (ancestor(node, meet + 1) % t.arity[meet] for node in (a, b))
-    return path(a, meet + 1).T @ _siblings(t, meet, p, q, here) @ path(b, meet + 1)
+    return path(a, meet + 1).T @ siblings_law(t, meet, p, q, here) @ path(b, meet + 1)
 
 def information(joint: torch.Tensor) -> torch.Tensor:
     "Mutual information in nats of joint laws (..., symbols, symbols)."
@@ -602,7 +602,7 @@ def information_matrix(t: Tables, la: int, lb: int, elements: int = 2**23) -> to
         ways = [torch.eye(t.vocab[l], dtype=torch.float64)[:, None] if l == c + 1 else descendant_law(t, c + 1, l) for l in (la, lb)]
         step = max(1, elements // (ways[0].shape[2] * ways[1].shape[1:].numel()))
         for node, (p, q) in itertools.product(range(t.nodes[c]), itertools.permutations(range(t.arity[c]), 2)):
-            pair = torch.einsum("ab,bjy->ajy", _siblings(t, c, p, q, here[node]), ways[1])
+            pair = torch.einsum("ab,bjy->ajy", siblings_law(t, c, p, q, here[node]), ways[1])
             (na, nb), s = (w.shape[1] for w in ways), t.arity[c]
             for i in range(0, na, step):
                 rows = slice((node * s + p) * na + i, (node * s + p) * na + min(i + step, na))

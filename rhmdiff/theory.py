@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
-           'mean_field_levels', 'Prediction', 'population_dynamics']
+           'mean_field_levels', 'Prediction', 'population_dynamics', 'root_by_depth', 'leaf_covariance',
+           'signal_to_noise', 'pair_onset', 'noise_information', 'collapse_time', 'samples_to_learn', 'steps_to_copy']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import functools
+import itertools
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,17 +17,20 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.optimize import brentq
+from scipy.sparse.linalg import eigsh
 
 from .core import check_int, check_number, draw_index, generator, pick_device, spawn
 from .diffusion import Process, RaggedProcess
-from .grammar import HierarchicalGrammar
+from .grammar import HierarchicalGrammar, descendant_law, marginals, siblings_law
+from .inference import log_likelihood
 
 # %% ../nbs/10_theory.ipynb #c47db580
-def _check_level(v, m, s) -> tuple[int, int, int]:
-    "(v, m, s) as integers that describe a level: v >= 2 symbols, m >= 1 productions of s >= 2 symbols, m*v <= v**s."
+def _check_level(v, m, s, parents=None) -> tuple[int, int, int]:
+    "(v, m, s) as integers that describe a level: v >= 2 symbols, m >= 1 productions of s >= 2 symbols, no more than v**s productions of the v or `parents` symbols above."
     v, m, s = check_int("v", v, 2), check_int("m", m, 1), check_int("s", s, 2)
-    if m * v > v**s:
-        raise ValueError(f"m={m} productions for each of v={v} symbols need {m * v} distinct tuples; with s={s} there are {v**s}")
+    above = v if parents is None else check_int("parents", parents, 1)
+    if m * above > v**s:
+        raise ValueError(f"m={m} productions for each of {'v' if parents is None else 'parents'}={above} symbols need {m * above} distinct tuples; with s={s} there are {v**s}")
     return v, m, s
 
 # %% ../nbs/10_theory.ipynb #f766841e
@@ -40,12 +45,13 @@ def mean_field_map(p,      # probability of the true symbol below: a number, or 
                    v: int, # symbols
                    m: int, # productions per symbol
                    s: int, # symbols per production
+                   parents: int | None = None,  # symbols one level up; None: v
                   ):       # like p
     """The probability F(p) of the true symbol one level up (Sclocchi, Favero, Wyart 2025), on average over random rules.
 
     A ratio of averages over the rules, for messages of equal strength; good for m*v >> 1."""
-    (v, m, s), p = _check_level(v, m, s), _probability(p)
-    x, q, r = p**s, (m - 1) / (v**s - 1), (m * v - 1) / (v**s - 1)
+    (v, m, s), p, parents = _check_level(v, m, s, parents), _probability(p), v if parents is None else int(parents)
+    x, q, r = p**s, (m - 1) / (v**s - 1), (m * parents - 1) / (v**s - 1)
     return (x + q * (1 - x)) / (x + r * (1 - x))
 
 # %% ../nbs/10_theory.ipynb #9a00c37b
@@ -88,6 +94,7 @@ def correlation_exponent(v: int, m: int, s: int) -> float:
 # %% ../nbs/10_theory.ipynb #95f74a15
 def mean_field_levels(eps,    # belief noise, numbers in [0, 1]: (times,)
                       v: int, m: int, s: int, L: int,  # shape of the tree
+                      n_classes: int | None = None,    # roots; None: v. At depth 0 the root is a leaf and has v symbols
                      ) -> np.ndarray:                  # (times, L + 1): [:, h] is for the class of a tree of depth h
     """The mean field's probability of the true class for trees of depth 0 to L under belief noise eps.
 
@@ -98,6 +105,7 @@ def mean_field_levels(eps,    # belief noise, numbers in [0, 1]: (times,)
     if not ((eps >= 0) & (eps <= 1)).all(): raise ValueError(f"eps={eps} must lie in [0, 1]")
     p = [1 - eps + eps / v]
     for _ in range(L): p.append(mean_field_map(np.clip(p[-1], 0, 1), v, m, s))
+    if n_classes is not None: p[1:] = [mean_field_map(np.clip(x, 0, 1), v, m, s, n_classes) for x in p[:-1]]
     return np.stack(p, 1)
 
 # %% ../nbs/10_theory.ipynb #2e2a6044
@@ -215,6 +223,11 @@ def _fixed(grammar: HierarchicalGrammar, process: Process, t: float, size: int, 
         true = below.gather(1, child[:, None])[:, 0]
     return masses
 
+def _check_shape(shape) -> tuple[int, int, int, int]:
+    try: v, m, s, L = shape
+    except (TypeError, ValueError): raise ValueError(f"shape={shape!r} must be (v, m, s, L), or a grammar") from None
+    return *_check_level(v, m, s), check_int("L", L, 0)
+
 def population_dynamics(shape,             # (v, m, s, L) for the ensemble of random grammars, or a grammar
                         process: Process,  # any noise
                         t: float,          # its level, in [0, 1]
@@ -231,10 +244,105 @@ def population_dynamics(shape,             # (v, m, s, L) for the ensemble of ra
         v, run = shape.vocab[-1], _fixed
         if (shape.empty[-1] is not None) != isinstance(process, RaggedProcess): raise ValueError(f"process={process} does not fit the empty symbol of the grammar; make_process(name, grammar) makes one that does")
     else:
-        try: v, m, s, L = shape
-        except (TypeError, ValueError): raise ValueError(f"shape={shape!r} must be (v, m, s, L), or a grammar") from None
-        (v, m, s), run = _check_level(v, m, s), _ensemble
-        shape = v, m, s, check_int("L", L, 0)
+        shape, run = _check_shape(shape), _ensemble
+        v = shape[0]
     if process.v != v: raise ValueError(f"process has v={process.v} and the leaves have {v} symbols")
     runs = np.array([run(shape, process, t, size // _GROUPS, generator(spawn(seed, "population", k), device)) for k in range(_GROUPS)])
     return Prediction(runs.mean(0), runs.std(0, ddof=1) / math.sqrt(_GROUPS))
+
+# %% ../nbs/10_theory.ipynb #5433a7ec
+def root_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of the ensemble
+                  process: Process,  # any noise
+                  t: float,          # its level, in [0, 1]
+                  size: int = 4096,  # messages, in all of eight populations
+                  seed: int = 0,
+                  device="auto",
+                 ) -> Prediction:
+    "Reconstruction of the class of random trees of depth 0 to L, in this order; otherwise as `population_dynamics`, whose root it gives for each depth, without a downward pass."
+    (v, m, s, L), t, size, device = _check_shape(shape), check_number("t", t, 0., 1.), check_int("size", size, 2 * _GROUPS) // _GROUPS, pick_device(device)
+    if not isinstance(process, Process) or process.v != v: raise ValueError(f"process={process} does not fit leaves of {v} symbols")
+    runs, zeros, flat = [], torch.zeros(size, dtype=torch.long, device=device), torch.ones(size, v, dtype=torch.float64, device=device)
+    for k in range(_GROUPS):
+        g = generator(spawn(seed, "population", k), device)
+        up, masses = _leaf_messages(process, zeros, t, g), []
+        for height in range(L + 1):
+            if height: up = _ensemble_level(up, None, v, m, s, g)
+            masses.append(_mass(flat, up, zeros))
+        runs.append(masses)
+    return Prediction(np.mean(runs, 0), np.std(runs, 0, ddof=1) / math.sqrt(_GROUPS))
+
+# %% ../nbs/10_theory.ipynb #e174ee64
+def leaf_covariance(grammar: HierarchicalGrammar) -> torch.Tensor:  # (n, v, n, v) float64
+    "Exact covariance of the one-hot leaves; for grammars of at most 8,192 leaves times symbols."
+    t, n, v = grammar.tables, grammar.n_leaves, grammar.vocab[-1]
+    if n * v > 8192: raise ValueError(f"the grammar has n={n} leaves of v={v} symbols; a covariance of at most 8192 rows is computed")
+    leaves, joint = marginals(t, grammar.depth), torch.zeros(n, v, n, v, dtype=torch.float64)
+    for c in range(grammar.depth):  # branches part below level c
+        above, below = marginals(t, c), descendant_law(t, c + 1, grammar.depth)
+        s, k = t.arity[c], below.shape[1]
+        for node, (p, q) in itertools.product(range(t.nodes[c]), itertools.permutations(range(s), 2)):
+            i, j = (node * s + p) * k, (node * s + q) * k
+            joint[i:i + k, :, j:j + k] = torch.einsum("aix,ab,bjy->ixjy", below, siblings_law(t, c, p, q, above[node]), below)
+    i = torch.arange(n)
+    joint[i, :, i] = torch.diag_embed(leaves)
+    return joint - leaves[:, :, None, None] * leaves
+
+def signal_to_noise(process: Process, t) -> float:
+    "rho(t) of the text, for t in (0, 1]: masking v (1 - t), uniform v (1 - t)**2, Gaussian alpha_bar / ((1 - alpha_bar) sigma**2)."
+    t = check_number("t", t, 0., 1.)
+    if process.name not in ("masking", "uniform", "gaussian") or isinstance(process, RaggedProcess): raise ValueError(f"process={process} has no signal-to-noise ratio; masking, uniform or Gaussian noise without an empty symbol is needed")
+    if process.name != "gaussian": return process.v * (1 - t)**(1 + (process.name == "uniform"))
+    if t == 0: return math.inf
+    signal = process.alpha_bar(t).item()
+    return signal / (1 - signal) / process.noise_scale**2 if signal < 1 else math.inf
+
+def pair_onset(grammar: HierarchicalGrammar, process: Process) -> float:
+    """The noise level below which pair correlations of the leaves show, where rho(t) times the top eigenvalue of their covariance is 1; 0 or 1 where that is so at no level or at all. Biroli et al. 2024.
+
+    For m > s it does not mark the class transition."""
+    flat = leaf_covariance(grammar).flatten(0, 1).flatten(1).numpy()
+    top = float(eigsh(flat, 1, v0=np.cos(np.arange(len(flat))), return_eigenvectors=False)[0]) if len(flat) > 2 else float(np.linalg.eigvalsh(flat)[-1])
+    excess = lambda t: min(signal_to_noise(process, t), 1e300) * top - 1
+    return 0. if excess(0.) <= 0 else 1. if excess(1.) >= 0 else float(brentq(excess, 0., 1., xtol=1e-12))
+
+# %% ../nbs/10_theory.ipynb #f1b412cc
+def noise_information(grammar: HierarchicalGrammar, process: Process, t: float, samples: int = 2000, seed=0) -> tuple[float, float]:
+    "I(x_0; x_t) in nats and its standard error, over samples of the grammar; not for belief noise, which is no channel."
+    if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process} carries no information that could be measured; masking, uniform or Gaussian noise is needed")
+    t, x = check_number("t", t, 0., 1.), grammar.sample(check_int("samples", samples, 2), seed=spawn(seed, "x0"))[-1]
+    e = process.log_evidence(process.sample(x, t, seed=spawn(seed, "noise")), torch.tensor(t, dtype=torch.float64)).double()
+    told = e.gather(-1, x[..., None])[..., 0].sum(1) - log_likelihood(grammar, e)
+    return told.mean().item(), told.std().item() / math.sqrt(samples)
+
+def collapse_time(grammar: HierarchicalGrammar,
+                  process: Process,
+                  P: int,              # training sequences
+                  samples: int = 2000, # of the average
+                  seed: int = 0,
+                 ) -> tuple[float, float]:
+    "The noise level at which I(x_0; x_t) = log P, and its standard error; (nan, nan) where log P is not below the entropy of the data. Biroli et al. 2024."
+    target = math.log(check_int("P", P, 2))
+    if target >= grammar.entropy(): return math.nan, math.nan
+    def excess(t: float) -> float: return noise_information(grammar, process, t, samples, seed)[0] - target  # the same sequences and noise at every t
+    low, high = 1e-6, 1.
+    if excess(low) <= 0 or excess(high) >= 0: return math.nan, math.nan
+    while high - low > 1e-5:
+        t = (low + high) / 2
+        low, high = (t, high) if excess(t) > 0 else (low, t)
+    t, h = (low + high) / 2, min(0.02, (low + high) / 4, (2 - low - high) / 4)
+    slope = (excess(t + h) - excess(t - h)) / (2 * h)
+    return t, noise_information(grammar, process, t, samples, seed)[1] / abs(slope)
+
+# %% ../nbs/10_theory.ipynb #19557ea8
+def samples_to_learn(v: int, m: int, L: int) -> np.ndarray:  # (L,), for latents 1 to L levels above the leaves
+    "v m**(l + 1) training sequences, up to a prefactor, for the latents l levels above the leaves. Favero et al. 2025 (2502.12089)."
+    v, m, L = check_int("v", v, 2), check_int("m", m, 1), check_int("L", L, 1)
+    return v * float(m)**np.arange(2, L + 2)
+
+def steps_to_copy(P,               # training sequences, a number or an array
+                  known: tuple[float, float],  # (P, steps) of one measurement
+                 ):                # like P
+    "Training steps until copies of the training set appear, in proportion to P, at the batch size and learning rate of the measurement. Favero et al. 2025 (2505.16959)."
+    at, steps = (check_number(name, x) for name, x in zip(("known[0]", "known[1]"), known))
+    if at <= 0 or steps <= 0: raise ValueError(f"known={known} must be two positive numbers, P and steps")
+    return np.asarray(P, float)[()] * steps / at
