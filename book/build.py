@@ -39,8 +39,11 @@ EXPERIMENTS = [
     Page("nbs/experiments/phase_transition", "nbs/experiments/phase_transition.ipynb"),
     Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
          {"grammar": "BINARY_3_LEVEL_GRAMMAR"}, "The same experiment on a grammar of the thesis"),
+    Page("nbs/experiments/phases", "nbs/experiments/phases.ipynb"),
+    Page("nbs/experiments/exponents", "nbs/experiments/exponents.ipynb"),
     Page("nbs/experiments/predictions", "nbs/experiments/predictions.ipynb"),
     Page("nbs/experiments/susceptibility", "nbs/experiments/susceptibility.ipynb"),
+    Page("nbs/experiments/speciation", "nbs/experiments/speciation.ipynb"),
     Page("nbs/experiments/denoisers", "nbs/experiments/denoisers.ipynb"),
     Page("nbs/experiments/samplers", "nbs/experiments/samplers.ipynb"),
 ]

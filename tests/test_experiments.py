@@ -201,3 +201,26 @@ def test_the_reference_run_of_the_predictions_meets_its_target():
     table = pd.read_csv(ROOT/"book"/"reference"/"predictions"/"half_levels.csv")
     assert len(table) == 52 and table[["measured_se", "predicted_se"]].max().max() <= 0.005
     assert (table.difference.abs() <= 0.01).mean() >= 0.95 and (table.difference.abs() < 4 * table.difference_se + 1e-3).all()
+
+
+@pytest.mark.parametrize("name, files, table, rows", [
+    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json"], "depths", 6),
+    ("exponents", ["collapse.png", "crossings.csv", "crossings.png", "curves.csv", "fits.csv", "run.json"], "curves", 56),
+    ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json", "times.png"], "collapses", 4),
+])
+def test_phases_exponents_and_speciation_smoke(tmp_path, name, files, table, rows):
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == files
+    assert len(pd.read_csv(tmp_path/"results"/f"{table}.csv")) == rows
+
+
+@pytest.mark.parametrize("name, arguments, message", [
+    ("phases", ("-y", "depths: [[2, 3]]"), "depths has 1 lists for 2 shapes"),
+    ("exponents", ("-y", "shape: [8, 6, 2]"), "shape=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
+    ("speciation", ("-y", "sizes: [10, 1000000]"), "sizes: log 1000000 is not below the entropy of (4, 2, 2), L = 3"),
+])
+def test_phases_exponents_and_speciation_refused_before_any_work(tmp_path, name, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
+    assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
+    assert not (tmp_path/"results").exists()
