@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['style', 'subplots', 'legend', 'title', 'colours', 'curve', 'prediction', 'critical', 'levels_panel', 'collapsed',
-           'phase_diagram', 'tree', 'noise', 'save']
+           'against', 'agreement', 'differences', 'phase_diagram', 'tree', 'noise', 'save']
 
 # %% ../nbs/01_plots.ipynb #c2867728
 import contextlib
@@ -162,6 +162,45 @@ def collapsed(ax,            # Axes
         curve(ax, x[rows], mean[rows], None if se is None else se[rows], f"L = {L:g}", i, len(depths), join=False)
     ax.set(xlabel=xlabel)
     legend(ax)
+
+# %% ../nbs/01_plots.ipynb #5f8a0d26
+def against(ax,                # Axes
+            predicted, measured,  # (k,) numbers
+            predicted_se=None, measured_se=None,  # (k,) standard errors
+            label: str | None = None,
+            index: int = 0, of: int = 1,  # member of an ordered family
+            mark: int | None = None,      # the mark, if a second family is told apart by it
+           ) -> None:
+    "Points with errors on both axes."
+    predicted, measured, predicted_se, measured_se = _arrays(predicted=predicted, measured=measured, predicted_se=predicted_se, measured_se=measured_se)
+    colour, marker, _ = _look(index, of)
+    if mark is not None: marker = _MARKERS[check_int("mark", mark, 0) % len(_MARKERS)]
+    with style(): ax.errorbar(predicted, measured, measured_se, predicted_se, fmt=marker, ms=5, mew=0.6, mec="black", color=colour, elinewidth=1, label=label, zorder=3)
+
+def agreement(ax, low: float, high: float,  # Axes; the range of both axes
+              band: float = 0.,  # difference within which the two sides agree
+             ) -> None:
+    "The diagonal, with a band, on equal axes from `low` to `high`."
+    ends = np.array([low, high], float)
+    with style():
+        ax.fill_between(ends, ends - band, ends + band, color="0.92", lw=0, zorder=0)
+        ax.plot(ends, ends, color="0.6", lw=0.8, zorder=1)
+    ax.set(xlim=ends, ylim=ends, aspect="equal")
+
+def differences(ax, names: Sequence[str],  # Axes; (k,) names of the rows
+                difference, se=None,       # (k,) measured less predicted, and its standard error
+                band: float = 0.,          # within which the two sides agree
+               ) -> None:
+    "Differences in rows, first on top, with a line at zero and a band about it."
+    difference, se = _arrays(difference=difference, se=se)
+    if len(names) != len(difference): raise ValueError(f"names has {len(names)} entries for {len(difference)} differences")
+    rows = np.arange(len(names))
+    with style():
+        ax.axvspan(-band, band, color="0.92", lw=0, zorder=0)
+        ax.axvline(0, color="0.6", lw=0.8, zorder=1)
+        ax.errorbar(difference, rows, xerr=se, fmt="o", ms=4, mew=0, color=colours(1)[0], elinewidth=1, capsize=2, zorder=3)
+    ax.set_yticks(rows, list(names))
+    ax.set(ylim=(len(names) - 0.5, -0.5))
 
 # %% ../nbs/01_plots.ipynb #498c6121
 _PHASES = {"critical": ("o", "0.1"), "fragile": ("v", "#2166ac"), "robust": ("^", "#b2182b"), "undecided": ("x", "0.4")}
