@@ -6,7 +6,7 @@
 __all__ = ['reconstruction', 'mean_se', 'level_agreement', 'changed_latents', 'Transition', 'transition', 'Regimes', 'regimes',
            'crossings', 'Collapse', 'collapse', 'Changes', 'token_changes', 'change_correlations', 'ratio_se',
            'nearest_distance', 'grammaticality', 'composition', 'class_entropy', 'participation', 'binned_accuracy',
-           'illegal_mass']
+           'illegality']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
 import functools
@@ -73,18 +73,18 @@ class Transition(NamedTuple("Transition", [("t", float), ("width", float), ("se"
     width_se: float = math.nan
 
 def _monotone(t: np.ndarray, curve: np.ndarray, se: np.ndarray) -> tuple[np.ndarray, PchipInterpolator]:
-    "The falling values nearest to the points in units of their errors, and the monotone curve through them."
-    fall = isotonic_regression(curve, weights=1 / np.maximum(se, max(se.max(), 1e-12) * 1e-3)**2, increasing=False).x
+    "The falling values nearest to the points in units of their errors, and the monotone curve through them; of curve (k,), or of each column of (k, copies)."
+    weights = 1 / np.maximum(se, max(se.max(), 1e-12) * 1e-3)**2
+    fall = np.apply_along_axis(lambda y: isotonic_regression(y, weights=weights, increasing=False).x, 0, curve)
     return fall, PchipInterpolator(t, fall)
 
-def _crossings(t: np.ndarray, curve: np.ndarray, se: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    "The t at which the monotone curve through the points passes each of `levels`; nan outside its range."
-    fall, smooth = _monotone(t, curve, se)
-    def at(level: float) -> float:
-        if not fall[-1] <= level <= fall[0]: return math.nan
-        roots = smooth.solve(level, extrapolate=False)
-        return float(np.mean(roots[np.isfinite(roots)])) if np.isfinite(roots).any() else math.nan  # on a plateau, its middle or start
-    return np.array([at(level) for level in levels])
+def _crossings(t: np.ndarray, curves: np.ndarray, se: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    "The t at which the monotone curve through each column of (k, copies) passes each of `levels`, (copies, levels); nan outside its range."
+    fall, smooth = _monotone(t, curves, se)
+    def at(level: float, low: float, high: float, roots: np.ndarray) -> float:
+        found = roots[np.isfinite(roots)] if low <= level <= high else ()
+        return float(np.mean(found)) if len(found) else math.nan  # on a plateau, its middle or start
+    return np.array([[at(level, *ends) for ends in zip(fall[-1], fall[0], smooth.solve(level, extrapolate=False))] for level in levels]).T
 
 def transition(t,                 # (k,) increasing noise levels
                curve,             # (k,) what falls
@@ -103,11 +103,10 @@ def transition(t,                 # (k,) increasing noise levels
     high, low = curve[0] if high is None else float(high), curve[-1] if low is None else float(low)
     if not high > low: raise ValueError(f"high={high} must be above low={low}; the curve is to fall from one to the other")
     levels = low + (high - low) * np.array([0.75, 0.5, 0.25])
-    def read(y: np.ndarray) -> np.ndarray: return _crossings(t, y, error, levels)
-    three_quarters, half, quarter = read(curve).tolist()
-    out = Transition(half, quarter - three_quarters, math.nan)
-    if se is None: return out
-    shifted = np.array([read(curve + error * z) for z in np.random.default_rng(check_int("seed", seed)).normal(size=(check_int("resamples", resamples, 2), len(t)))])
+    (three_quarters, half, quarter), = _crossings(t, curve[:, None], error, levels).tolist()
+    if se is None: return Transition(half, quarter - three_quarters, math.nan)
+    shifts = np.random.default_rng(check_int("seed", seed)).normal(size=(check_int("resamples", resamples, 2), len(t))).T
+    shifted = _crossings(t, curve[:, None] + error[:, None] * shifts, error, levels)
     def spread(x: np.ndarray) -> float: return float(np.nanstd(x, ddof=1)) if np.isfinite(x).mean() > 0.9 else math.nan
     out = Transition(half, quarter - three_quarters, spread(shifted[:, 1]))
     out.width_se = spread(shifted[:, 2] - shifted[:, 0])
@@ -147,23 +146,93 @@ def _depths(curves: pd.DataFrame, least: int) -> dict[int, pd.DataFrame]:
     if len(parts) < least: raise ValueError(f"curves has {len(parts)} depths; {least} at least are needed")
     return parts
 
+def _meet(grid: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+    "Where the first of two falling curves on a grid gets ahead, having been behind; nan if nowhere. Of several such points the one that best separates behind from ahead: the lowest of the summed lead."
+    margin = 0.05 * np.ptp(second)
+    lead = np.where((second > second.min() + margin) & (second < second.max() - margin), first - second, 0.)  # where both are flat they meet by chance
+    low = int(np.cumsum(lead[1:] + lead[:-1]).argmin()) + 1
+    i = low - 1 if lead[low] > 0 else low
+    if low == len(lead) - 1 or not lead[i] <= 0 < lead[i + 1]: return math.nan
+    return float(grid[i] + (grid[1] - grid[0]) * lead[i] / (lead[i] - lead[i + 1]))
+
+def _copies(part: pd.DataFrame, shifts: np.ndarray) -> PchipInterpolator:
+    "Monotone curves through the points (k,), each shifted by so many of its errors, (k, copies)."
+    t, mean, se = (part[name].to_numpy(float) for name in ("t", "mean", "se"))
+    return _monotone(t, mean[:, None] + se[:, None] * shifts, se)[1]
+
 def crossings(curves: pd.DataFrame,  # columns depth, t, mean, se
               seed: int = 0,         # of the bootstrap
-             ) -> pd.DataFrame:      # columns depth (the lower of two), t, se; nan where they do not cross, or do so more than once
+             ) -> pd.DataFrame:      # columns depth (the lower of two), t, se; nan where they do not cross
     "Where the curves of successive depths cross, from monotone curves through the points, with errors from 200 shifted copies."
     parts, rows, rng = _depths(curves, 2), [], np.random.default_rng(check_int("seed", seed))
-    def meet(a, b, shift: bool) -> float:
-        first, second = (_monotone(x.t, x["mean"] + shift * x.se * rng.normal(size=len(x)), x.se)[1] for x in (a, b))
-        grid = np.linspace(max(a.t.min(), b.t.min()), min(a.t.max(), b.t.max()), 400)
-        lead = first(grid) - second(grid)
-        band = (second(grid) > second(grid).min() + 0.05 * np.ptp(second(grid))) & (second(grid) < second(grid).max() - 0.05 * np.ptp(second(grid)))  # where both are flat they meet by chance
-        turn = np.flatnonzero((np.sign(lead[:-1]) * np.sign(lead[1:]) < 0) & band[:-1])
-        return float(grid[turn[0]] + (grid[1] - grid[0]) * lead[turn[0]] / (lead[turn[0]] - lead[turn[0] + 1])) if len(turn) == 1 else math.nan
     for (low, a), (_, b) in zip(parts.items(), list(parts.items())[1:]):
-        seen = np.array([meet(a, b, True) for _ in range(200)])
-        rows.append((low, meet(a, b, False), np.nanstd(seen, ddof=1) if np.isfinite(seen).mean() > 0.5 else math.nan))
+        shifts = rng.normal(size=(201, len(a) + len(b))).T
+        shifts[:, -1] = 0  # the last copy is the curves themselves
+        grid = np.linspace(max(a.t.min(), b.t.min()), min(a.t.max(), b.t.max()), 400)
+        *seen, here = map(functools.partial(_meet, grid), _copies(a, shifts[:len(a)])(grid).T, _copies(b, shifts[len(a):])(grid).T)
+        rows.append((low, here, np.nanstd(seen, ddof=1) if np.isfinite(seen).mean() > 0.5 else math.nan))
     return pd.DataFrame(rows, columns=["depth", "t", "se"])
 
+# %% ../nbs/09_observables.ipynb #9a065164
+class _Points(NamedTuple):
+    "The points of all curves, (k,) each, and how they are fitted: q holds the critical noise, the log of the growth and the quadratic term."
+    depth: np.ndarray
+    t: np.ndarray
+    y: np.ndarray
+    se: np.ndarray
+    window: float
+    degree: int
+
+    def scaled(self, q: np.ndarray, rows=slice(None)) -> np.ndarray:
+        "The scaling variable x."
+        delta = self.t[rows] - q[0]
+        return (delta + q[2] * delta**2) * np.exp(np.clip(q[1], 1e-3, 5) * self.depth[rows])
+
+    def design(self, q: np.ndarray, rows: np.ndarray) -> np.ndarray:
+        "The powers of x over the window, in units of the errors, (rows, degree + 1)."
+        return np.vander(self.scaled(q, rows) / self.window, self.degree + 1) / self.se[rows, None]
+
+    def inside(self, q: np.ndarray) -> np.ndarray:
+        "The rows within the window, or a ValueError where they are too few."
+        rows = np.flatnonzero(np.abs(self.scaled(q) / self.window) < 1)
+        depths, least = len(np.unique(self.depth[rows])), self.degree + 6
+        if len(rows) < least or depths < 3: raise ValueError(f"window={self.window} holds {len(rows)} points of {depths} depths around t={q[0]:.3f}; {least} points of 3 depths are needed")
+        return rows
+
+def _start(parts: dict[int, pd.DataFrame], high: float, low: float) -> tuple[float, float]:
+    "Half-level of the deepest curve, and the growth at which the widths shrink with depth."
+    half = {L: transition(part.t, part["mean"], high=high, low=low) for L, part in parts.items()}
+    width = np.array([(L, w.width) for L, w in half.items() if np.isfinite(w.width) and w.width > 0])
+    if len(width) < 2: raise ValueError("curves do not fall from high to low within their range; give start=(t, growth)")
+    return half[max(L for L, w in half.items() if np.isfinite(w.t))].t, max(1.02, math.exp(-np.polyfit(width[:, 0], np.log(width[:, 1]), 1)[0]))
+
+# %% ../nbs/09_observables.ipynb #27c2b87b
+def _fit_scaling(points: _Points, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The best q, and the rows of the window around it; fit and window follow each other until both rest."
+    before, t = None, points.t
+    for _ in range(60):
+        rows = points.inside(q)
+        if before is not None and np.abs((q - before) / (1e-4, 1e-3, 1e-1)).max() < 0.01: break
+        root, data, before = 1 - (points.scaled(q) / points.window)[rows]**2, points.y[rows] / points.se[rows], q
+        def misfit(z: np.ndarray) -> np.ndarray:
+            "Residuals with the best polynomial: what is linear need not be searched for."
+            d = points.design(z, rows) * root[:, None]
+            return d @ np.linalg.lstsq(d, data * root, rcond=None)[0] - data * root
+        q = least_squares(misfit, q, x_scale=(0.01, 0.05, 1.), bounds=((t.min(), 1e-3, -20), (t.max(), 5, 20))).x
+    return q, rows
+
+def _scaling_errors(points: _Points, q: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, float]:
+    "Covariance of q and the polynomial from the weighted fit, White 1980, and chi squared per degree of freedom."
+    taper, d, data = (1 - (points.scaled(q, rows) / points.window)**2)**2, points.design(q, rows), points.y[rows] / points.se[rows]
+    best = np.linalg.lstsq(d * taper[:, None]**0.5, data * taper**0.5, rcond=None)[0]
+    steps = np.diag([1e-6, 1e-6, 1e-4])
+    slopes = np.stack([(points.design(q + h, rows) - points.design(q - h, rows)) @ best / (2 * h.sum()) for h in steps], 1)
+    full = np.concatenate([slopes, d], 1)
+    bread, filling = np.linalg.pinv(full.T @ (taper[:, None] * full)), full.T @ (taper[:, None]**2 * full)
+    chi2 = float((taper * (d @ best - data)**2).sum() / (taper.sum() - np.trace(bread @ filling)))
+    return bread @ filling @ bread, chi2
+
+# %% ../nbs/09_observables.ipynb #646baf9c
 class Collapse(NamedTuple):
     "Critical noise and growth factor of a small change in one level, with standard errors; `exponent` is nu. `chi2` per degree of freedom says whether there is a collapse at all."
     t: float
@@ -185,40 +254,13 @@ def collapse(curves: pd.DataFrame,    # columns depth, t, mean, se; three depths
     "Finite-size scaling of the curves of several depths onto one. Sclocchi et al. 2025; Privman 1990."
     parts, s, degree = _depths(curves, 3), check_int("s", s, 2), check_int("degree", degree, 1)
     if not window > 0: raise ValueError(f"window={window} must be positive")
-    depth, t, y, se = (curves[c].to_numpy(float) for c in ("depth", "t", "mean", "se"))
-    if start is None:
-        half = {L: transition(part.t, part["mean"], high=y.max(), low=y.min()) for L, part in parts.items()}
-        width = np.array([(L, w.width) for L, w in half.items() if np.isfinite(w.width) and w.width > 0])
-        if len(width) < 2: raise ValueError("curves do not fall from high to low within their range; give start=(t, growth)")
-        start = half[max(L for L, w in half.items() if np.isfinite(w.t))].t, max(1.02, math.exp(-np.polyfit(width[:, 0], np.log(width[:, 1]), 1)[0]))
-    def scaled(q: np.ndarray, rows=slice(None)) -> np.ndarray:
-        delta = t[rows] - q[0]
-        return (delta + q[2] * delta**2) * np.exp(np.clip(q[1], 1e-3, 5) * depth[rows])
-    def design(q: np.ndarray, rows: np.ndarray) -> np.ndarray: return np.vander(scaled(q, rows) / window, degree + 1) / se[rows, None]
-    q, before = np.array([start[0], math.log(start[1]), 0.]), None
-    for _ in range(60):
-        x = scaled(q) / window
-        rows = np.flatnonzero(np.abs(x) < 1)
-        if len(rows) < degree + 6 or len(np.unique(depth[rows])) < 3: raise ValueError(f"window={window} holds {len(rows)} points of {len(np.unique(depth[rows]))} depths around t={q[0]:.3f}; {degree + 6} points of 3 depths are needed")
-        if before is not None and np.abs((q - before) / (1e-4, 1e-3, 1e-1)).max() < 0.01: break
-        root, data, before = 1 - x[rows]**2, y[rows] / se[rows], q
-        def misfit(z: np.ndarray) -> np.ndarray:
-            "Residuals with the best polynomial: what is linear need not be searched for."
-            d = design(z, rows) * root[:, None]
-            return d @ np.linalg.lstsq(d, data * root, rcond=None)[0] - data * root
-        q = least_squares(misfit, q, x_scale=(0.01, 0.05, 1.), bounds=((t.min(), 1e-3, -20), (t.max(), 5, 20))).x
-    taper, d, data = (1 - (scaled(q, rows) / window)**2)**2, design(q, rows), y[rows] / se[rows]
-    best = np.linalg.lstsq(d * taper[:, None]**0.5, data * taper**0.5, rcond=None)[0]
-    steps = np.diag([1e-6, 1e-6, 1e-4])
-    slopes = np.stack([(design(q + h, rows) - design(q - h, rows)) @ best / (2 * h.sum()) for h in steps], 1)
-    full = np.concatenate([slopes, d], 1)
-    bread = np.linalg.pinv(full.T @ (taper[:, None] * full))
-    cov = bread @ (full.T @ (taper[:, None]**2 * full)) @ bread
-    spent = np.trace(bread @ (full.T @ (taper[:, None]**2 * full)))
-    chi2 = float((taper * (d @ best - data)**2).sum() / (taper.sum() - spent))
+    points = _Points(*(curves[c].to_numpy(float) for c in ("depth", "t", "mean", "se")), window, degree)
+    if start is None: start = _start(parts, points.y.max(), points.y.min())
+    q, rows = _fit_scaling(points, np.array([start[0], math.log(start[1]), 0.]))
+    cov, chi2 = _scaling_errors(points, q, rows)
     t_se, log_se = np.sqrt(np.diag(cov)[:2] * max(1., chi2))
     nu = math.log(s) / q[1]
-    return Collapse(float(q[0]), float(t_se), math.exp(q[1]), float(math.exp(q[1]) * log_se), float(nu), float(nu * log_se / q[1]), chi2, len(rows), curves.iloc[rows].assign(x=scaled(q, rows)))
+    return Collapse(float(q[0]), float(t_se), math.exp(q[1]), float(math.exp(q[1]) * log_se), float(nu), float(nu * log_se / q[1]), chi2, len(rows), curves.iloc[rows].assign(x=points.scaled(q, rows)))
 
 # %% ../nbs/09_observables.ipynb #3fa6aaca
 class Changes(NamedTuple):
@@ -365,11 +407,11 @@ def _legal_drawn(grammar: HierarchicalGrammar, p: torch.Tensor, draws: int, g: t
     x = draw_index(p[:, None].expand(-1, draws, -1, -1), g).flatten(0, 1)
     return torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1).unflatten(0, (-1, draws)).mean(1)
 
-def illegal_mass(grammar: HierarchicalGrammar,
-                 p: torch.Tensor,     # (batch, n, v) probabilities, as a denoiser gives them
-                 draws: int = 64,     # sequences for each row, where the grammar is ambiguous
-                 seed=0,              # of those
-                ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each; 0 at the leaves
+def illegality(grammar: HierarchicalGrammar,
+               p: torch.Tensor,     # (batch, n, v) probabilities, as a denoiser gives them
+               draws: int = 64,     # sequences for each row, where the grammar is ambiguous
+               seed=0,              # of those
+              ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each; 0 at the leaves
     "Probability that symbols drawn independently from `p` do not parse at a node, averaged over each level, root first; exact unless the grammar is ambiguous."
     needed = (grammar.n_leaves, grammar.vocab[-1])
     if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != needed: raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {needed[0]}, {needed[1]}) is needed")
