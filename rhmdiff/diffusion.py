@@ -184,6 +184,7 @@ class UniformProcess(Process):
         "x_s with at most one jump a position, at the backward rates of time t held to s. Campbell et al. 2022, section 4.3; rates: Lou et al. 2024."
         x_t = self._noisy(x_t)
         t, s = _step_times(t, s, x_t)
+        if tuple(p.shape) != (*x_t.shape, self.v) or not abs(p.sum().item() / max(1, x_t.numel()) - (x_t.numel() > 0)) < 1e-2 or (p.numel() and p.min() < 0): raise ValueError(f"p must be probabilities of shape {(*x_t.shape, self.v)}")
         others = p.scatter(-1, x_t[..., None], 0.)
         away = others.sum(-1, dtype=torch.float64)                 # what the denoiser gives to other symbols than x_t
         redrawn, kept = (t.clamp(min=1e-300) / self.v)[:, None], (1 - t)[:, None]

@@ -142,7 +142,9 @@ def _depths(curves: pd.DataFrame, least: int) -> dict[int, pd.DataFrame]:
     missing = {"depth", "t", "mean", "se"} - set(curves.columns if isinstance(curves, pd.DataFrame) else ())
     if missing: raise ValueError(f"curves must be a table with the columns depth, t, mean, se; it lacks {', '.join(sorted(missing))}")
     if not np.isfinite(curves[["t", "mean", "se"]]).all(axis=None) or not (curves.se > 0).all(): raise ValueError("curves: t, mean and se must be finite, and se positive")
+    if not (curves.depth == curves.depth.round()).all() or curves.duplicated(["depth", "t"]).any(): raise ValueError("curves: depth must be an integer, and t given once for each depth")
     parts = {int(L): part.sort_values("t") for L, part in curves.groupby("depth")}
+    if min((len(part) for part in parts.values()), default=2) < 2: raise ValueError("curves: two noise levels at least are needed for each depth")
     if len(parts) < least: raise ValueError(f"curves has {len(parts)} depths; {least} at least are needed")
     return parts
 
@@ -253,7 +255,8 @@ def collapse(curves: pd.DataFrame,    # columns depth, t, mean, se; three depths
             ) -> Collapse:
     "Finite-size scaling of the curves of several depths onto one. Sclocchi et al. 2025; Privman 1990."
     parts, s, degree = _depths(curves, 3), check_int("s", s, 2), check_int("degree", degree, 1)
-    if not window > 0: raise ValueError(f"window={window} must be positive")
+    if not 0 < window < math.inf: raise ValueError(f"window={window} must be positive and finite")
+    if start is not None and not (len(start) == 2 and curves.t.min() < start[0] < curves.t.max() and 1.001 < start[1] < 100): raise ValueError(f"start={start} must be a noise inside the curves and a growth above 1")
     points = _Points(*(curves[c].to_numpy(float) for c in ("depth", "t", "mean", "se")), window, degree)
     if start is None: start = _start(parts, points.y.max(), points.y.min())
     q, rows = _fit_scaling(points, np.array([start[0], math.log(start[1]), 0.]))
@@ -352,7 +355,7 @@ def participation(process: Process,
                   piece: int = 2**22,       # weights at a time
                  ) -> tuple[float, float]:  # mean and standard error
     "Y(t), the mean sum of squared posterior weights of the training sequences given one of them noised. Biroli et al. 2024."
-    if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process} has no likelihood to weigh sequences by; masking, uniform or gaussian is needed")
+    if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} has no likelihood to weigh sequences by; masking, uniform or gaussian is needed")
     train, t, samples = check_symbols("train", train, process.v), check_number("t", t, 0., 1.), check_int("samples", samples, 2)
     if not len(train): raise ValueError("train is empty")
     points, count = train.unique(dim=0, return_counts=True)
@@ -381,6 +384,9 @@ def binned_accuracy(denoiser: Callable,    # (x_t, t) -> logits (batch, n, v)
                     batch_size: int = 1024,  # sequences at a time
                    ) -> pd.DataFrame:      # a row a bin: t_low, t_high, accuracy, accuracy_se, mass, mass_se, tokens
     "Accuracy of the argmax, and mass on the true symbol, on the noised tokens, by noise level; a network is called in evaluation mode. nan where nothing is noised."
+    if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} noises nothing that could be told right; masking, uniform or Gaussian noise with v=... is needed")
+    if repr(getattr(denoiser, "process", process)) != repr(process): raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
+    if not isinstance(leaves, torch.Tensor): raise ValueError(f"leaves is a {type(leaves).__name__}; a tensor (batch, n) is needed")
     own = next(denoiser.parameters(), None) if isinstance(denoiser, torch.nn.Module) else None
     x0, bins = check_symbols("leaves", leaves if own is None else leaves.to(own.device), process.v), check_int("bins", bins, 1)
     if len(x0) < 2: raise ValueError(f"leaves holds {len(x0)} sequences; two at least are needed")
@@ -414,7 +420,7 @@ def illegality(grammar: HierarchicalGrammar,
               ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each; 0 at the leaves
     "Probability that symbols drawn independently from `p` do not parse at a node, averaged over each level, root first; exact unless the grammar is ambiguous."
     needed = (grammar.n_leaves, grammar.vocab[-1])
-    if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != needed: raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {needed[0]}, {needed[1]}) is needed")
+    if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != needed or not len(p): raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {needed[0]}, {needed[1]}) is needed")
     p, draws, g = p.detach().double(), check_int("draws", draws, 1), generator(seed, p.device)
     total = p.sum(-1, keepdim=True)
     if not bool((p >= 0).all()) or not bool(((total - 1).abs() < 1e-3).all()): raise ValueError("p must hold probabilities, which sum to 1 over the last axis")

@@ -182,6 +182,7 @@ def agreement(ax, low: float, high: float,  # Axes; the range of both axes
              ) -> None:
     "The diagonal, with a band, on equal axes from `low` to `high`."
     ends = np.array([low, high], float)
+    if not low < high: raise ValueError(f"low={low} must be below high={high}")
     with style():
         ax.fill_between(ends, ends - band, ends + band, color="0.92", lw=0, zorder=0)
         ax.plot(ends, ends, color="0.6", lw=0.8, zorder=1)

@@ -172,7 +172,7 @@ def _asked(denoiser: Callable, x: torch.Tensor, t: torch.Tensor, last: torch.Ten
     if type(denoiser) in (BayesDenoiser, ClassDenoiser): return denoiser.probabilities(x, t), None
     logits = denoiser(x, t, **({"x0_hat": last} if last is not None and getattr(denoiser, "self_conditioning", False) else {}))
     if tuple(getattr(logits, "shape", ())) != (*x.shape[:2], v): raise ValueError(f"denoiser returned {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}; logits of shape {(*x.shape[:2], v)} are needed")
-    p = logits.softmax(-1)
+    p = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))  # draws from half precision would be biased
     if not bool(p.sum().isfinite()): raise ValueError(f"denoiser returned NaN, +inf, or -inf for every symbol, at t={t.max():.4g}")
     return p, logits
 

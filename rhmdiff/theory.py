@@ -52,6 +52,7 @@ def mean_field_map(p,      # probability of the true symbol below: a number, or 
     A ratio of averages over the rules, for messages of equal strength; good for m*v >> 1."""
     (v, m, s), p, parents = _check_level(v, m, s, parents), _probability(p), v if parents is None else int(parents)
     x, q, r = p**s, (m - 1) / (v**s - 1), (m * parents - 1) / (v**s - 1)
+    if m * parents == 1: return p * 0. + 1.  # one production in all: nothing to tell apart
     return (x + q * (1 - x)) / (x + r * (1 - x))
 
 # %% ../nbs/10_theory.ipynb #9a00c37b
@@ -225,8 +226,14 @@ def _fixed(grammar: HierarchicalGrammar, process: Process, t: float, size: int, 
 
 def _check_shape(shape) -> tuple[int, int, int, int]:
     try: v, m, s, L = shape
-    except (TypeError, ValueError): raise ValueError(f"shape={shape!r} must be (v, m, s, L), or a grammar") from None
+    except (TypeError, ValueError): raise ValueError(f"shape={shape!r} must be (v, m, s, L), of random grammars") from None
     return *_check_level(v, m, s), check_int("L", L, 0)
+
+def _check_fit(process, v: int, empty: bool) -> None:
+    "Refuse what is no noise of leaves with `v` symbols, the empty one included if there is one."
+    if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
+    if process.v != v: raise ValueError(f"process has v={process.v} and the leaves have {v} symbols")
+    if empty != isinstance(process, RaggedProcess): raise ValueError(f"process={process} does not fit the empty symbol of the grammar, or its absence; make_process(name, grammar) makes one that does")
 
 def population_dynamics(shape,             # (v, m, s, L) for the ensemble of random grammars, or a grammar
                         process: Process,  # any noise
@@ -239,14 +246,10 @@ def population_dynamics(shape,             # (v, m, s, L) for the ensemble of ra
 
     Exact as `size` grows for a grammar; for the ensemble, up to the rules that nodes of one tree share. At 4,096 messages and eight levels the error may reach 0.05 where the curve is steep."""
     t, size, device = check_number("t", t, 0., 1.), check_int("size", size, 2 * _GROUPS), pick_device(device)
-    if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
-    if isinstance(shape, HierarchicalGrammar):
-        v, run = shape.vocab[-1], _fixed
-        if (shape.empty[-1] is not None) != isinstance(process, RaggedProcess): raise ValueError(f"process={process} does not fit the empty symbol of the grammar; make_process(name, grammar) makes one that does")
-    else:
-        shape, run = _check_shape(shape), _ensemble
-        v = shape[0]
-    if process.v != v: raise ValueError(f"process has v={process.v} and the leaves have {v} symbols")
+    of_one = isinstance(shape, HierarchicalGrammar)
+    if not of_one: shape = _check_shape(shape)
+    _check_fit(process, shape.vocab[-1] if of_one else shape[0], of_one and shape.empty[-1] is not None)
+    run = _fixed if of_one else _ensemble
     runs = np.array([run(shape, process, t, size // _GROUPS, generator(spawn(seed, "population", k), device)) for k in range(_GROUPS)])
     return Prediction(runs.mean(0), runs.std(0, ddof=1) / math.sqrt(_GROUPS))
 
@@ -260,7 +263,7 @@ def root_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of the ensem
                  ) -> Prediction:
     "Reconstruction of the class of random trees of depth 0 to L, in this order; otherwise as `population_dynamics`, whose root it gives for each depth, without a downward pass."
     (v, m, s, L), t, size, device = _check_shape(shape), check_number("t", t, 0., 1.), check_int("size", size, 2 * _GROUPS) // _GROUPS, pick_device(device)
-    if not isinstance(process, Process) or process.v != v: raise ValueError(f"process={process} does not fit leaves of {v} symbols")
+    _check_fit(process, v, False)
     runs, zeros, flat = [], torch.zeros(size, dtype=torch.long, device=device), torch.ones(size, v, dtype=torch.float64, device=device)
     for k in range(_GROUPS):
         g = generator(spawn(seed, "population", k), device)
@@ -288,29 +291,37 @@ def leaf_covariance(grammar: HierarchicalGrammar) -> torch.Tensor:  # (n, v, n, 
     return joint - leaves[:, :, None, None] * leaves
 
 def signal_to_noise(process: Process, t) -> float:
-    "rho(t) of the text, for t in (0, 1]: masking v (1 - t), uniform v (1 - t)**2, Gaussian alpha_bar / ((1 - alpha_bar) sigma**2)."
+    "rho(t) of the text, for t in [0, 1]: masking v (1 - t), uniform v (1 - t)**2, Gaussian alpha_bar / ((1 - alpha_bar) sigma**2)."
     t = check_number("t", t, 0., 1.)
     if process.name not in ("masking", "uniform", "gaussian") or isinstance(process, RaggedProcess): raise ValueError(f"process={process} has no signal-to-noise ratio; masking, uniform or Gaussian noise without an empty symbol is needed")
     if process.name != "gaussian": return process.v * (1 - t)**(1 + (process.name == "uniform"))
-    if t == 0: return math.inf
-    signal = process.alpha_bar(t).item()
-    return signal / (1 - signal) / process.noise_scale**2 if signal < 1 else math.inf
+    signal, noise = (x.item() for x in process._signal_and_noise(torch.tensor(t, dtype=torch.float64)))
+    return signal / noise / process.noise_scale**2 if noise else math.inf
 
-def pair_onset(grammar: HierarchicalGrammar, process: Process) -> float:
-    """The noise level below which pair correlations of the leaves show, where rho(t) times the top eigenvalue of their covariance is 1; 0 or 1 where that is so at no level or at all. Biroli et al. 2024.
+def pair_onset(grammar: HierarchicalGrammar,
+               process: Process,
+               apart: bool = False,  # without the correlations: of independent leaves with the same frequencies
+              ) -> float:
+    """The noise level below which frequencies and pair correlations of the leaves show: where rho(t) times the top eigenvalue of their covariance is 1; 0 or 1 where it is below or above at every level. Biroli et al. 2024.
 
-    For m > s it does not mark the class transition."""
-    flat = leaf_covariance(grammar).flatten(0, 1).flatten(1).numpy()
-    top = float(eigsh(flat, 1, v0=np.cos(np.arange(len(flat))), return_eigenvectors=False)[0]) if len(flat) > 2 else float(np.linalg.eigvalsh(flat)[-1])
+    A sign of curvature for Gaussian noise, a rule of thumb for the others. For m > s it does not mark the class transition."""
+    _check_fit(process, grammar.vocab[-1], grammar.empty[-1] is not None)
+    signal_to_noise(process, 1.)  # refuses what has none
+    C = leaf_covariance(grammar)
+    flat = C.flatten(0, 1).flatten(1).numpy()
+    if apart or not flat.any() or len(flat) < 3: top = max(torch.linalg.eigvalsh(C[i, :, i])[-1].item() for i in range(len(C))) if apart or not flat.any() else np.linalg.eigvalsh(flat)[-1]
+    else: top = float(eigsh(flat, 1, v0=np.cos(np.arange(len(flat))), return_eigenvectors=False)[0])
     excess = lambda t: min(signal_to_noise(process, t), 1e300) * top - 1
     return 0. if excess(0.) <= 0 else 1. if excess(1.) >= 0 else float(brentq(excess, 0., 1., xtol=1e-12))
 
 # %% ../nbs/10_theory.ipynb #f1b412cc
 def noise_information(grammar: HierarchicalGrammar, process: Process, t: float, samples: int = 2000, seed=0) -> tuple[float, float]:
     "I(x_0; x_t) in nats and its standard error, over samples of the grammar; not for belief noise, which is no channel."
-    if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process} carries no information that could be measured; masking, uniform or Gaussian noise is needed")
-    t, x = check_number("t", t, 0., 1.), grammar.sample(check_int("samples", samples, 2), seed=spawn(seed, "x0"))[-1]
-    e = process.log_evidence(process.sample(x, t, seed=spawn(seed, "noise")), torch.tensor(t, dtype=torch.float64)).double()
+    _check_fit(process, grammar.vocab[-1], grammar.empty[-1] is not None)
+    if process.name == "belief": raise ValueError(f"process={process} carries no information that could be measured; masking, uniform or Gaussian noise is needed")
+    t, g = check_number("t", t, 0., 1.), generator(seed)
+    x = grammar.sample(check_int("samples", samples, 2), seed=g)[-1]
+    e = process.log_evidence(process.sample(x, t, seed=g), torch.tensor(t, dtype=torch.float64)).double()
     told = e.gather(-1, x[..., None])[..., 0].sum(1) - log_likelihood(grammar, e)
     return told.mean().item(), told.std().item() / math.sqrt(samples)
 
@@ -320,12 +331,13 @@ def collapse_time(grammar: HierarchicalGrammar,
                   samples: int = 2000, # of the average
                   seed: int = 0,
                  ) -> tuple[float, float]:
-    "The noise level at which I(x_0; x_t) = log P, and its standard error; (nan, nan) where log P is not below the entropy of the data. Biroli et al. 2024."
+    "The noise level at which I(x_0; x_t) = log P, and its standard error; (nan, nan) where not even the clean sequence carries log P nats, (1, 0) where x_1 still does. Biroli et al. 2024."
     target = math.log(check_int("P", P, 2))
     if target >= grammar.entropy(): return math.nan, math.nan
     def excess(t: float) -> float: return noise_information(grammar, process, t, samples, seed)[0] - target  # the same sequences and noise at every t
     low, high = 1e-6, 1.
-    if excess(low) <= 0 or excess(high) >= 0: return math.nan, math.nan
+    if excess(low) <= 0: return math.nan, math.nan
+    if excess(high) >= 0: return 1., 0.  # of the empty places of a ragged grammar, or a schedule whose signal does not end
     while high - low > 1e-5:
         t = (low + high) / 2
         low, high = (t, high) if excess(t) > 0 else (low, t)
@@ -341,8 +353,11 @@ def samples_to_learn(v: int, m: int, L: int) -> np.ndarray:  # (L,), for latents
 
 def steps_to_copy(P,               # training sequences, a number or an array
                   known: tuple[float, float],  # (P, steps) of one measurement
-                 ):                # like P
+                 ):                # a number, or a numpy array like P
     "Training steps until copies of the training set appear, in proportion to P, at the batch size and learning rate of the measurement. Favero et al. 2025 (2505.16959)."
-    at, steps = (check_number(name, x) for name, x in zip(("known[0]", "known[1]"), known))
-    if at <= 0 or steps <= 0: raise ValueError(f"known={known} must be two positive numbers, P and steps")
-    return np.asarray(P, float)[()] * steps / at
+    try: at, steps = (check_number("known", x) for x in known)
+    except (TypeError, ValueError): at = steps = -1.
+    if not (0 < at < math.inf and 0 < steps < math.inf): raise ValueError(f"known={known} must be two positive numbers, P and steps")
+    P = np.asarray(P, float)[()]
+    if not (P > 0).all(): raise ValueError(f"P={P} must be positive")
+    return P * steps / at
