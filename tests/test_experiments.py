@@ -204,7 +204,7 @@ def test_the_reference_run_of_the_predictions_meets_its_target():
 
 
 @pytest.mark.parametrize("name, files, table, rows", [
-    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json"], "depths", 6),
+    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json", "single_grammars.csv"], "depths", 6),
     ("exponents", ["collapse.png", "crossings.csv", "crossings.png", "curves.csv", "fits.csv", "run.json"], "curves", 56),
     ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json", "times.png"], "collapses", 4),
 ])
