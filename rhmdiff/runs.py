@@ -33,7 +33,11 @@ def _parse(text: str):
     except (ValueError, SyntaxError): return text
 
 def read_as(name: str, value, like):
-    "`value`, which may be a string, as the type of `like`; lists go by their first element. A ValueError where it does not fit."
+    "`value`, which may be a string, as the type of `like`; lists go by their first element, mappings by the entry of the same name or their first. A ValueError where it does not fit."
+    if isinstance(like, dict):
+        parsed = _parse(value) if isinstance(value, str) else value
+        if not isinstance(parsed, dict) or not parsed: raise ValueError(f"{name}={value!r} must be a mapping, like {like}")
+        return {str(k): read_as(f"{name}[{str(k)!r}]", x, like.get(str(k), next(iter(like.values())))) for k, x in parsed.items()}
     if isinstance(like, (list, tuple)):
         parsed = _parse(value) if isinstance(value, str) else value
         if isinstance(parsed, str): parsed = [part.strip() for part in parsed.strip("[]").split(",") if part.strip()]

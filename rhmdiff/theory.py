@@ -261,7 +261,7 @@ def root_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of the ensem
                   seed: int = 0,
                   device="auto",
                  ) -> Prediction:
-    "Reconstruction of the class of random trees of depth 0 to L, in this order; otherwise as `population_dynamics`, whose root it gives for each depth, without a downward pass."
+    "Reconstruction of the class of random trees of depth 0 to L, in this order; otherwise as `population_dynamics`, whose root it gives for each depth, without a downward pass. The depths share their populations, and so their errors."
     (v, m, s, L), t, size, device = _check_shape(shape), check_number("t", t, 0., 1.), check_int("size", size, 2 * _GROUPS) // _GROUPS, pick_device(device)
     _check_fit(process, v, False)
     runs, zeros, flat = [], torch.zeros(size, dtype=torch.long, device=device), torch.ones(size, v, dtype=torch.float64, device=device)
