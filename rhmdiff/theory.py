@@ -309,7 +309,8 @@ def pair_onset(grammar: HierarchicalGrammar,
     signal_to_noise(process, 1.)  # refuses what has none
     C = leaf_covariance(grammar)
     flat = C.flatten(0, 1).flatten(1).numpy()
-    if apart or not flat.any() or len(flat) < 3: top = max(torch.linalg.eigvalsh(C[i, :, i])[-1].item() for i in range(len(C))) if apart or not flat.any() else np.linalg.eigvalsh(flat)[-1]
+    if apart: top = max(torch.linalg.eigvalsh(C[i, :, i])[-1].item() for i in range(len(C)))
+    elif len(flat) < 3 or not flat.any(): top = float(np.linalg.eigvalsh(flat)[-1])  # too small for Lanczos, or nothing varies
     else: top = float(eigsh(flat, 1, v0=np.cos(np.arange(len(flat))), return_eigenvectors=False)[0])
     excess = lambda t: min(signal_to_noise(process, t), 1e300) * top - 1
     return 0. if excess(0.) <= 0 else 1. if excess(1.) >= 0 else float(brentq(excess, 0., 1., xtol=1e-12))
