@@ -66,7 +66,7 @@ def notebook_pages() -> list[Page]:
 def fingerprint(page: Page, preset: str) -> str:
     "A hash of all that an executed page depends on: its notebook, the library, the pins and its parameters."
     digest = hashlib.sha256(repr((sorted(page.parameters.items()), preset)).encode())
-    for path in [ROOT/page.notebook, ROOT/"constraints.txt", *sorted((ROOT/"rhmdiff").glob("*.py"))]:
+    for path in [ROOT/page.notebook, ROOT/"constraints.txt", *sorted((ROOT/"rhmdiff").rglob("*.py"))]:
         digest.update(path.read_bytes())
     return digest.hexdigest()[:12]
 

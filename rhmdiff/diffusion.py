@@ -73,8 +73,6 @@ def _two_values(x: torch.Tensor, other: torch.Tensor, same: torch.Tensor, v: int
     out = other.to(dtype).expand(x.shape)[..., None].expand(*x.shape, v).contiguous()
     return out.scatter_(-1, x[..., None], same.to(dtype).expand(x.shape)[..., None])
 
-
-
 # %% ../nbs/05_diffusion.ipynb #46320082
 class MaskingProcess(Process):
     "Each leaf is masked with probability t; the mask symbol is `v`. Sahoo et al. 2024."
@@ -118,7 +116,7 @@ class MaskingProcess(Process):
         shown = F.one_hot(self._noisy(x_t), self.v + 1)[..., :-1].bool()
         return logits.masked_fill((x_t < self.v)[..., None] & ~shown, -math.inf)
 
-    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+    def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t: -log p(x_0) / t where masked. Sahoo et al. 2024, section 3.4."
         t = _times(t, self._noisy(x_t))[0]
         each = -logits.double().log_softmax(-1).gather(-1, x0[..., None])[..., 0]
@@ -198,7 +196,7 @@ class UniformProcess(Process):
         to = torch.where(which * (any_other + told) < told, named, anywhere)
         return torch.where((jump < -torch.expm1(-hazard)) & (s < t)[:, None], to, x_t)
 
-    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+    def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t at t > 0: how far the jump rates are from those towards x_0. Lou et al. 2024, theorem 3.6."
         x_t = self._noisy(x_t)
         return _jump_divergence(logits.double().softmax(-1), F.one_hot(x0, self.v).double(), x_t, _times(t, x_t)[0])
@@ -303,7 +301,7 @@ class DiffusionProcess(Process):
         "Half the signal-to-noise ratio at t = 1, nats a position: 0 but for the schedule 'exp', whose signal does not end."
         return 0.5 * _snr_and_slope(self, torch.ones(1, dtype=torch.float64))[0].item()
 
-    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+    def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64, nats per unit of t at t > 0: half the squared error of the mean of x_0, times the slope of the signal-to-noise ratio. Kingma et al. 2021, section 4."
         t = _times(t, self._noisy(x_t))[0]
         error = (logits.double().softmax(-1) - F.one_hot(x0, self.v)).square().sum(-1)
@@ -381,7 +379,7 @@ class BeliefProcess(Process):
         "Always a ValueError: belief noise keeps the true leaves, and a network would read the answer."
         raise ValueError("belief noise keeps the true leaves, so a network would read the answer; use masking, uniform or gaussian")
 
-    def bound_density(self, logits, x_t, t, x0):
+    def nelbo_rate(self, logits, x_t, t, x0):
         "Always a ValueError: belief noise is not a stochastic process and bounds nothing."
         raise ValueError("belief noise is not a likelihood, so no bound follows from it; use masking, uniform or gaussian")
 
@@ -472,11 +470,11 @@ class RaggedProcess(Process):
         x, empty = self._split(x_t)
         return self._join(self.base.mean_step(x, t, s, mean[..., :-1], seed, eta), empty)
 
-    def bound_density(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
+    def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64: that of the base, 0 at empty positions: a bound given which positions are empty."
         (x, empty), (clean, _) = self._split(x_t), self._clean(x0)
         logits = torch.where(empty[..., None], 0., logits[..., :-1])
-        return torch.where(empty, 0., self.base.bound_density(logits, x, t, clean))
+        return torch.where(empty, 0., self.base.nelbo_rate(logits, x, t, clean))
 
     def __repr__(self) -> str: return f"RaggedProcess({self.base})"
 

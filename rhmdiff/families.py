@@ -16,8 +16,11 @@ from pathlib import Path
 import torch
 
 from .core import atomic_path, check_choice, check_int, check_number
-from .grammar import (EMPTY, HierarchicalGrammar, Tables, check_root_weights, descendant_law, distinct_codes, draw_weights, name_levels, random_sizes,
-                             random_stream, unpack_codes)
+from .engine.relations import descendant_distribution
+from .engine.spec import (check_root_weights, distinct_codes, draw_weights, name_levels, random_sizes, random_stream,
+                                 unpack_codes)
+from .engine.tables import EMPTY, Tables
+from .grammar import HierarchicalGrammar
 
 # %% ../nbs/03_families.ipynb #abe45e9c
 def weighted(grammar: HierarchicalGrammar,
@@ -108,7 +111,7 @@ def filtered(grammar: HierarchicalGrammar,
         places, s = t.nodes[above + j] // t.nodes[above], t.arity[above + j - 1]
         alphabets.append(_carried(t.alphabets[above], taken, j, places))
         rules.append(torch.arange(t.vocab[above] * places).view(-1, 1, s))
-    children, law = _packed(descendant_law(t, above, above + k).flatten(0, 1))
+    children, law = _packed(descendant_distribution(t, above, above + k).flatten(0, 1))
     weights = [*t.weights[:above], *(torch.ones(r.shape[:2], dtype=torch.float64) for r in rules[above:]), law, *t.weights[above + k:]]
     return HierarchicalGrammar.of(Tables((*alphabets, *t.alphabets[above + k:]), (*rules, children, *t.rules[above + k:]), tuple(weights), t.root_weights))
 

@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['reconstruction', 'mean_se', 'level_agreement', 'changed_latents', 'Transition', 'transition', 'Regimes', 'regimes',
-           'crossings', 'Collapse', 'collapse', 'Changes', 'token_changes', 'change_correlations', 'ratio_se',
-           'nearest_distance', 'grammaticality', 'composition', 'class_entropy', 'participation', 'binned_accuracy',
-           'illegality']
+           'crossings', 'Collapse', 'scaling_collapse', 'Changes', 'token_changes', 'change_correlations', 'ratio_se',
+           'nearest_distance', 'grammaticality', 'score', 'class_entropy', 'inverse_participation_ratio',
+           'binned_accuracy', 'ungrammatical_by_level']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
 import functools
@@ -22,8 +22,9 @@ from scipy.optimize import isotonic_regression, least_squares
 
 from .core import check_int, check_number, check_symbols, draw_index, generator
 from .diffusion import Process
+from .engine.passes import unit_weights, up
 from .families import shared_fraction
-from .grammar import HierarchicalGrammar, production_scores
+from .grammar import HierarchicalGrammar
 from .models import evaluating
 
 # %% ../nbs/09_observables.ipynb #b2ace6df
@@ -247,7 +248,7 @@ class Collapse(NamedTuple):
     points: int            # that the window held
     curves: pd.DataFrame   # those points, with the column x = u * growth**depth
 
-def collapse(curves: pd.DataFrame,    # columns depth, t, mean, se; three depths at least
+def scaling_collapse(curves: pd.DataFrame,    # columns depth, t, mean, se; three depths at least
              s: int,                  # the arity
              window: float = 0.4,     # largest |x| that is fitted
              start: tuple[float, float] | None = None,  # critical noise and growth to start from; by default from the half-levels of the curves
@@ -307,18 +308,18 @@ def ratio_se(above, below) -> tuple[float, float]:
 # %% ../nbs/09_observables.ipynb #1b58b886
 def nearest_distance(x: torch.Tensor,    # (batch, n) symbols
                      to: torch.Tensor,   # (set, n)
-                     piece: int = 2**22, # comparisons at a time
+                     chunk_size: int = 2**22, # comparisons at a time
                     ) -> torch.Tensor:   # (batch,) int64
     "Hamming distance from each sequence to the nearest of a set."
     if x.ndim != 2 or to.ndim != 2 or x.shape[1] != to.shape[1] or not len(to): raise ValueError(f"x has shape {tuple(x.shape)} and to {tuple(to.shape)}; (batch, n) and (set, n), not empty, are needed")
-    rows = max(1, piece // len(to))
+    rows = max(1, chunk_size // len(to))
     return torch.cat([functools.reduce(torch.add, ((part[:, i, None] != to[None, :, i]).int() for i in range(x.shape[1]))).amin(1) for part in x.split(rows)]).long() if len(x) else x.new_zeros(0)
 
 def grammaticality(grammar: HierarchicalGrammar, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     "Share of the nodes of each level, root first, with a derivation below them, and its standard error: (L+1,) float64 each."
     return mean_se(torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1))
 
-def composition(grammar: HierarchicalGrammar,
+def score(grammar: HierarchicalGrammar,
                 x: torch.Tensor,                     # (batch, n) samples
                 train: torch.Tensor,                 # (set, n)
                 held_out: torch.Tensor | None = None,  # (set, n): of the same law, not trained on
@@ -347,12 +348,12 @@ def class_entropy(classes: torch.Tensor,  # (batch,) integers, -1 where there is
     return float(plain + (len(p) - 1) / (2 * n)), float(math.sqrt(max(0., (p * np.log(p)**2).sum() - plain**2) / n))
 
 # %% ../nbs/09_observables.ipynb #cac24894
-def participation(process: Process,
+def inverse_participation_ratio(process: Process,
                   train: torch.Tensor,      # (set, n) symbols; equal rows are one sequence, as probable as they are many
                   t: float,                 # noise level in [0, 1]
                   samples: int = 1000,      # noised rows of the set
                   seed=0,
-                  piece: int = 2**22,       # weights at a time
+                  chunk_size: int = 2**22,       # weights at a time
                  ) -> tuple[float, float]:  # mean and standard error
     "Y(t), the mean sum of squared posterior weights of the training sequences given one of them noised. Biroli et al. 2024."
     if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} has no likelihood to weigh sequences by; masking, uniform or gaussian is needed")
@@ -361,7 +362,7 @@ def participation(process: Process,
     points, count = train.unique(dim=0, return_counts=True)
     level, g = torch.tensor(t, dtype=torch.float64), generator(seed, train.device)
     x_t, out = process.sample(train[torch.randint(len(train), (samples,), generator=g, device=train.device)], level, seed=g), []
-    for rows in x_t.split(max(1, check_int("piece", piece, 1) // len(points))):
+    for rows in x_t.split(max(1, check_int("chunk_size", chunk_size, 1) // len(points))):
         e = process.log_evidence(rows, level)  # (rows, n, v)
         score = functools.reduce(torch.add, (e[:, i][:, points[:, i]] for i in range(train.shape[1])), count.double().log())
         out.append(score.softmax(-1).square().sum(-1))
@@ -401,19 +402,18 @@ def binned_accuracy(denoiser: Callable,    # (x_t, t) -> logits (batch, n, v)
 # %% ../nbs/09_observables.ipynb #99729446
 def _legal_exact(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
     "Probability that a node parses, averaged over each level, (batch, L+1), if no tuple has two parents."
-    t, mass, out = grammar.tables, p.log(), [torch.ones_like(p[:, 0, 0])]
-    for l in reversed(range(grammar.depth)):
-        used = (t.probs[l] > 0) & ((t.prior > 0)[:, None] if l == 0 else True)
-        mass = production_scores(mass, t.rules[l].to(p.device), torch.where(used, 0., -math.inf).to(p)).logsumexp(-1)
-        out.insert(0, mass.logsumexp(-1).exp().mean(-1))
-    return torch.stack(out, -1)
+    upward = up(grammar.tables, p.log(), weights=unit_weights(grammar.tables, p))
+    nodes = list(zip(upward.messages, upward.scales))[2:-1]  # below the root, above the leaves
+    inner = [(message.logsumexp(-1) + scale).exp().mean(-1) for message, scale in nodes]
+    root = upward.log_z.exp()
+    return torch.stack([root, *inner, torch.ones_like(root)], -1)
 
 def _legal_drawn(grammar: HierarchicalGrammar, p: torch.Tensor, draws: int, g: torch.Generator) -> torch.Tensor:
     "The same from `draws` sequences for each row, in any grammar."
     x = draw_index(p[:, None].expand(-1, draws, -1, -1), g).flatten(0, 1)
     return torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1).unflatten(0, (-1, draws)).mean(1)
 
-def illegality(grammar: HierarchicalGrammar,
+def ungrammatical_by_level(grammar: HierarchicalGrammar,
                p: torch.Tensor,     # (batch, n, v) probabilities, as a denoiser gives them
                draws: int = 64,     # sequences for each row, where the grammar is ambiguous
                seed=0,              # of those

@@ -4,8 +4,9 @@
 
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
-           'mean_field_levels', 'Prediction', 'population_dynamics', 'root_by_depth', 'leaf_covariance',
-           'signal_to_noise', 'pair_onset', 'noise_information', 'collapse_time', 'samples_to_learn', 'steps_to_copy']
+           'mean_field_by_depth', 'Prediction', 'population_dynamics', 'class_reconstruction_by_depth',
+           'leaf_covariance', 'signal_to_noise', 'curvature_time', 'noise_information', 'condensation_time',
+           'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import functools
@@ -21,7 +22,8 @@ from scipy.sparse.linalg import eigsh
 
 from .core import check_int, check_number, draw_index, generator, pick_device, spawn
 from .diffusion import Process, RaggedProcess
-from .grammar import HierarchicalGrammar, descendant_law, marginals, siblings_law
+from .engine.relations import descendant_distribution, marginals, siblings_distribution
+from .grammar import HierarchicalGrammar
 from .inference import log_likelihood
 
 # %% ../nbs/10_theory.ipynb #c47db580
@@ -93,7 +95,7 @@ def correlation_exponent(v: int, m: int, s: int) -> float:
     return math.nan if math.isnan(p) else math.log(s) / math.log(mean_field_slope(p, v, m, s))
 
 # %% ../nbs/10_theory.ipynb #95f74a15
-def mean_field_levels(eps,    # belief noise, numbers in [0, 1]: (times,)
+def mean_field_by_depth(eps,    # belief noise, numbers in [0, 1]: (times,)
                       v: int, m: int, s: int, L: int,  # shape of the tree
                       n_classes: int | None = None,    # roots; None: v. At depth 0 the root is a leaf and has v symbols
                      ) -> np.ndarray:                  # (times, L + 1): [:, h] is for the class of a tree of depth h
@@ -254,7 +256,7 @@ def population_dynamics(shape,             # (v, m, s, L) for the ensemble of ra
     return Prediction(runs.mean(0), runs.std(0, ddof=1) / math.sqrt(_GROUPS))
 
 # %% ../nbs/10_theory.ipynb #5433a7ec
-def root_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of the ensemble
+def class_reconstruction_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of the ensemble
                   process: Process,  # any noise
                   t: float,          # its level, in [0, 1]
                   size: int = 4096,  # messages, in all of eight populations
@@ -281,11 +283,11 @@ def leaf_covariance(grammar: HierarchicalGrammar) -> torch.Tensor:  # (n, v, n, 
     if n * v > 8192: raise ValueError(f"the grammar has n={n} leaves of v={v} symbols; a covariance of at most 8192 rows is computed")
     leaves, joint = marginals(t, grammar.depth), torch.zeros(n, v, n, v, dtype=torch.float64)
     for c in range(grammar.depth):  # branches part below level c
-        above, below = marginals(t, c), descendant_law(t, c + 1, grammar.depth)
+        above, below = marginals(t, c), descendant_distribution(t, c + 1, grammar.depth)
         s, k = t.arity[c], below.shape[1]
         for node, (p, q) in itertools.product(range(t.nodes[c]), itertools.permutations(range(s), 2)):
             i, j = (node * s + p) * k, (node * s + q) * k
-            joint[i:i + k, :, j:j + k] = torch.einsum("aix,ab,bjy->ixjy", below, siblings_law(t, c, p, q, above[node]), below)
+            joint[i:i + k, :, j:j + k] = torch.einsum("aix,ab,bjy->ixjy", below, siblings_distribution(t, c, p, q, above[node]), below)
     i = torch.arange(n)
     joint[i, :, i] = torch.diag_embed(leaves)
     return joint - leaves[:, :, None, None] * leaves
@@ -298,7 +300,7 @@ def signal_to_noise(process: Process, t) -> float:
     signal, noise = (x.item() for x in process._signal_and_noise(torch.tensor(t, dtype=torch.float64)))
     return signal / noise / process.noise_scale**2 if noise else math.inf
 
-def pair_onset(grammar: HierarchicalGrammar,
+def curvature_time(grammar: HierarchicalGrammar,
                process: Process,
                apart: bool = False,  # without the correlations: of independent leaves with the same frequencies
               ) -> float:
@@ -326,7 +328,7 @@ def noise_information(grammar: HierarchicalGrammar, process: Process, t: float, 
     told = e.gather(-1, x[..., None])[..., 0].sum(1) - log_likelihood(grammar, e)
     return told.mean().item(), told.std().item() / math.sqrt(samples)
 
-def collapse_time(grammar: HierarchicalGrammar,
+def condensation_time(grammar: HierarchicalGrammar,
                   process: Process,
                   P: int,              # training sequences
                   samples: int = 2000, # of the average
@@ -347,12 +349,12 @@ def collapse_time(grammar: HierarchicalGrammar,
     return t, noise_information(grammar, process, t, samples, seed)[1] / abs(slope)
 
 # %% ../nbs/10_theory.ipynb #19557ea8
-def samples_to_learn(v: int, m: int, L: int) -> np.ndarray:  # (L,), for latents 1 to L levels above the leaves
+def sample_complexity(v: int, m: int, L: int) -> np.ndarray:  # (L,), for latents 1 to L levels above the leaves
     "v m**(l + 1) training sequences, up to a prefactor, for the latents l levels above the leaves. Favero et al. 2025 (2502.12089)."
     v, m, L = check_int("v", v, 2), check_int("m", m, 1), check_int("L", L, 1)
     return v * float(m)**np.arange(2, L + 2)
 
-def steps_to_copy(P,               # training sequences, a number or an array
+def memorization_steps(P,               # training sequences, a number or an array
                   known: tuple[float, float],  # (P, steps) of one measurement
                  ):                # a number, or a numpy array like P
     "Training steps until copies of the training set appear, in proportion to P, at the batch size and learning rate of the measurement. Favero et al. 2025 (2505.16959)."

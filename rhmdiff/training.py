@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'DECAYS', 'PIECE', 'SMALL_EXPERIMENT', 'MEMORIZATION_EXPERIMENT', 'GENERALIZATION_EXPERIMENT',
            'grammar_stream', 'stratified_times', 'Batch', 'noisy_batch', 'cross_entropy', 'denoising_loss',
-           'kl_from_bayes', 'Gap', 'bayes_gap', 'Bound', 'evidence_bound', 'Plan', 'History', 'fit', 'Experiment',
+           'kl_from_bayes', 'Gap', 'bayes_gap', 'Bound', 'nelbo', 'Plan', 'History', 'fit', 'Experiment',
            'run_experiment']
 
 # %% ../nbs/08_training.ipynb #bb6e300f
@@ -29,9 +29,10 @@ from tqdm import tqdm
 
 from .core import atomic_path, check_choice, check_int, check_number, check_symbols, describe, generator, pick_device, spawn
 from .diffusion import DiffusionProcess, Process
+from .engine.steps import dropout_stream, one_thread, own_stream, summed_gradients
 from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR
 from .grammar import HierarchicalGrammar
-from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, dropout_stream, evaluating, illegal_mass, save_model
+from .models import BayesDenoiser, EmpiricalDenoiser, EncoderDecoder, Network, evaluating, ungrammatical_mass, save_model
 
 # %% ../nbs/08_training.ipynb #8b4a4965
 def _digest(*parts) -> str:
@@ -177,7 +178,7 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
               n: int = 4096,                   # noisy sequences
               seed: int = 0,
               bins: int = 10,                  # of noise level, in by_time
-              piece: int = 1024,               # sequences at a time
+              chunk_size: int = 1024,               # sequences at a time
              ) -> Gap:
     "E KL(exact posterior || model) per noised token (a classifier: per sequence), nats, at t ~ U(0, 1); a network is called in evaluation mode."
     _check_trainable(process, model)
@@ -186,7 +187,7 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
     x0, t = grammar.sample(n, seed=spawn(seed, "leaves"))[-1], stratified_times(n, spawn(seed, "times"))
     with _evaluating(model) as device:
         g = generator(spawn(seed, "noise"), device)
-        for x, level in zip(x0.split(check_int("piece", piece, 1)), t.split(piece)):
+        for x, level in zip(x0.split(check_int("chunk_size", chunk_size, 1)), t.split(chunk_size)):
             x, level = x.to(device), level.to(device)
             x_t = process.sample(x, level, seed=g)
             exact, logits, judged = _side_by_side(bayes, _answer(model, x_t, level, grammar.n_leaves, symbols), x_t, level)
@@ -202,13 +203,13 @@ class Bound(NamedTuple):
     mean: float
     se: float
 
-def evidence_bound(model: Callable,        # (x_t, t) -> logits (batch, n, v)
+def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
                    process: Process,
                    leaves,                 # a grammar, (set, n) symbols, or a callable n -> leaves
                    n: int = 4096,          # sequences
                    seed: int = 0,
                    t_min: float = 0.05,    # where the reverse process stops and the leaves are read out
-                   piece: int = 1024,      # sequences at a time
+                   chunk_size: int = 1024,      # sequences at a time
                   ) -> Bound:
     "The evidence bound of the data under the reverse process of `model`; of ragged data, given which positions are empty. Sahoo et al. 2024; Lou et al. 2024; Kingma et al. 2021."
     _check_trainable(process, model)
@@ -219,10 +220,10 @@ def evidence_bound(model: Callable,        # (x_t, t) -> logits (batch, n, v)
     x0, t, terms = check_symbols("leaves", x0, process.v), low + span * stratified_times(n, spawn(seed, "times")), []
     with _evaluating(model) as device:
         g = generator(spawn(seed, "noise"), device)
-        for x, level in zip(x0.split(check_int("piece", piece, 1)), t.split(piece)):
+        for x, level in zip(x0.split(check_int("chunk_size", chunk_size, 1)), t.split(chunk_size)):
             x, level = x.to(device), level.to(device)
             x_t, x_low = process.sample(x, level, seed=g), process.sample(x, low, seed=g)
-            on_the_way = span * process.bound_density(_answer(model, x_t, level, x.shape[1], process.v), x_t, level, x).sum(-1)
+            on_the_way = span * process.nelbo_rate(_answer(model, x_t, level, x.shape[1], process.v), x_t, level, x).sum(-1)
             at_the_end = -_answer(model, x_low, low, x.shape[1], process.v).double().log_softmax(-1).gather(-1, x[..., None])[..., 0]
             terms.append((on_the_way + torch.where(process.noised(x_low), at_the_end, 0.).sum(-1) + process.prior_nats * x.shape[1]).cpu())
     terms = torch.cat(terms)
@@ -244,7 +245,7 @@ class Plan:
     clip: float = 1.0             # of the gradient's norm
     smoothing: float = 0.0        # share of the target that all symbols get
     weight: str = "flat"          # of a noise level in the loss: 'flat', or 'bound', 1/t, under masking
-    illegal: float = 0.0          # penalty on the probability of illegal siblings; needs grammar=
+    illegal_penalty: float = 0.0          # penalty on the probability of illegal siblings; needs grammar=
     ema: float = 0.0              # decay of the running average of the weights; 0: none
     patience: int | None = None   # rows of the history without a better validation loss, after which to stop
     log_every: int = 50           # steps
@@ -254,7 +255,7 @@ class Plan:
 
     def __post_init__(self):
         checked = {k: check_int(k, getattr(self, k), low) for k, low in (("steps", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0))}
-        checked |= {k: check_number(k, getattr(self, k)) for k in ("lr", "weight_decay", "clip", "illegal")}
+        checked |= {k: check_number(k, getattr(self, k)) for k in ("lr", "weight_decay", "clip", "illegal_penalty")}
         checked |= {k: check_number(k, getattr(self, k), 0., 1.) for k in ("smoothing", "ema")}
         if self.patience is not None: checked["patience"] = check_int("patience", self.patience, 1)
         checked["warmup"] = check_number("warmup", self.warmup, 0., 1.) if isinstance(self.warmup, float) else check_int("warmup", self.warmup)
@@ -325,16 +326,6 @@ class _Run:
             if getattr(self, k) is not None: getattr(self, k).load_state_dict(state[k])
         for k in ("step", "rows", "window", "best", "early"): setattr(self, k, state[k])
 
-# %% ../nbs/08_training.ipynb #54458cca
-@contextlib.contextmanager
-def _own_stream(device: torch.device):
-    "A block that may seed torch's global streams of the CPU and of `device`; yields the function that does."
-    index = device.index if device.index is not None else torch.cuda.current_device() if device.type == "cuda" else None
-    def reseed(seed: int) -> None:
-        torch.default_generator.manual_seed(seed)
-        if index is not None and device.type == "cuda": torch.cuda.default_generators[index].manual_seed(seed)
-    with torch.random.fork_rng(devices=[index] if device.type == "cuda" else []): yield reseed
-
 # %% ../nbs/08_training.ipynb #103d6a68
 def _predict(model: Callable, batch: Batch, conditioned: bool, seed: int) -> torch.Tensor:
     "Logits; with self-conditioning, in half of the steps, from a first estimate without gradient."
@@ -355,7 +346,7 @@ def _pieces(batch: Batch, process: Process, plan: Plan, classes: bool, arity: in
     "The batch in pieces of `rows` sequences."
     noised, weigh = process.noised(batch.x_t), WEIGHTS[plan.weight]
     share = _shares(torch.ones_like(noised[:, :1]) if classes else noised, weigh and weigh(batch.t))
-    parents = _shares(noised.unflatten(1, (-1, arity)).any(-1)) if plan.illegal and not classes else None
+    parents = _shares(noised.unflatten(1, (-1, arity)).any(-1)) if plan.illegal_penalty and not classes else None
     columns = [[None] * len(share) if c is None else c.split(rows) for c in (*batch, share, parents)]
     return [_Piece(Batch(*part[:-2]), *part[-2:]) for part in zip(*columns)]
 
@@ -364,42 +355,28 @@ def _objective(logits: torch.Tensor, piece: _Piece, plan: Plan, grammar: Hierarc
     truth = piece.batch.x0 if logits.ndim == 3 else piece.batch.labels[:, None]
     each = cross_entropy(logits if logits.ndim == 3 else logits[:, None], truth, plan.smoothing)
     loss = torch.where(piece.share > 0, each * piece.share, 0.).sum()
-    return loss if piece.parents is None else loss + plan.illegal * (illegal_mass(grammar, logits.float()) * piece.parents).sum()
+    return loss if piece.parents is None else loss + plan.illegal_penalty * (ungrammatical_mass(grammar, logits.float()) * piece.parents).sum()
 
 # %% ../nbs/08_training.ipynb #5342c57b
 def _steady(model: nn.Module, plan: Plan, device: torch.device) -> bool:
     "Whether the model keeps no state and draws from `dropout_stream` alone, so that threads may share it."
     return device.type == "cpu" and not plan.compile and isinstance(getattr(model, "denoiser", model), Network)
 
-@contextlib.contextmanager
-def _alone():
-    "A block in which torch, and its library of matrix products, uses one thread."
-    cores = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try: yield
-    finally: torch.set_num_threads(cores)
-
 # %% ../nbs/08_training.ipynb #498c34fc
-def _gradient(run: _Run, forward: Callable, plan: Plan, grammar: HierarchicalGrammar | None, piece: _Piece, seed: int | None) -> tuple[torch.Tensor, torch.Tensor, tuple]:
-    "The piece's part of the loss, its logits, and the gradient of its part by the weights that are trained."
-    with contextlib.nullcontext() if seed is None else dropout_stream(seed):
-        with torch.autocast(piece.share.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
-            logits = _predict(forward, piece.batch, getattr(run.model, "self_conditioning", False), spawn(plan.seed, "self", run.step))
-        loss = _objective(logits, piece, plan, grammar)
-        return loss.detach(), logits.detach(), torch.autograd.grad(loss, run.weights, allow_unused=True)
-
-def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, grammar: HierarchicalGrammar | None, over: Callable = map, steady: bool = False) -> tuple[float, torch.Tensor]:
+def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, grammar: HierarchicalGrammar | None,
+               over: Callable = map, steady: bool = False) -> tuple[float, torch.Tensor]:
     "One step of the optimiser; the loss before it, and the logits."
-    seeds = [spawn(plan.seed, "dropout", run.step, k) if steady else None for k in range(len(pieces))]
-    losses, answers = [], []
+    conditioned, self_seed = getattr(run.model, "self_conditioning", False), spawn(plan.seed, "self", run.step)
+    def objective(part):
+        k, piece = part
+        stream = dropout_stream(spawn(plan.seed, "dropout", run.step, k)) if steady else contextlib.nullcontext()
+        half = torch.autocast(piece.share.device.type, torch.bfloat16, enabled=plan.precision == "bf16")
+        with stream:
+            with half: logits = _predict(forward, piece.batch, conditioned, self_seed)
+            return _objective(logits, piece, plan, grammar), logits
     run.optimiser.zero_grad()
-    for loss, logits, gradient in over(functools.partial(_gradient, run, forward, plan, grammar), pieces, seeds):
-        losses.append(loss), answers.append(logits)
-        for weight, g in zip(run.weights, gradient):
-            if g is None: continue
-            if weight.grad is None: weight.grad = g if len(pieces) == 1 else g.clone()
-            else: weight.grad.add_(g)
-    norm, value = nn.utils.clip_grad_norm_(run.weights, plan.clip), torch.stack(losses).sum().item()
+    value, answers = summed_gradients(objective, list(enumerate(pieces)), run.weights, over)
+    norm = nn.utils.clip_grad_norm_(run.weights, plan.clip)
     if not math.isfinite(value + norm.item()):
         raise FloatingPointError(f"step {run.step}: the loss is {value} and its gradient has norm {norm.item()}; a smaller lr may help, unless the data are not what the model can make")
     for group in run.optimiser.param_groups: group["lr"] = plan.rate(run.step)
@@ -408,7 +385,7 @@ def _take_step(run: _Run, forward: Callable, pieces: list[_Piece], plan: Plan, g
     if run.average is not None: run.average.update_parameters(run.model)
     run.window.append(value)
     run.step += 1
-    return value, torch.cat(answers)
+    return value, answers
 
 # %% ../nbs/08_training.ipynb #f94b0384
 def _validate(run: _Run, process: Process, data, batch_size: int, seed: int, device: torch.device) -> float:
@@ -475,8 +452,8 @@ def _check_fit(model, process, leaves, grammar, validation, empirical, plan) -> 
         raise ValueError(f"grammar has {grammar.n_leaves} leaves over {grammar.vocab[-1]} symbols; the model reads {n} over {process.v}")
     classes = getattr(model, "n_classes", None)
     for wrong, why in ((classes is not None and grammar is not None and classes != grammar.vocab[0], f"model has n_classes={classes}; the grammar has {grammar and grammar.vocab[0]} roots"),
-                       (classes is not None and plan.illegal, f"illegal={plan.illegal} is a penalty on leaves; a classifier has none"),
-                       (plan.illegal and grammar is None, f"illegal={plan.illegal} needs grammar=, whose siblings it counts"),
+                       (classes is not None and plan.illegal_penalty, f"illegal_penalty={plan.illegal_penalty} is a penalty on leaves; a classifier has none"),
+                       (plan.illegal_penalty and grammar is None, f"illegal_penalty={plan.illegal_penalty} needs grammar=, whose siblings it counts"),
                        (plan.patience and validation is None, f"patience={plan.patience} needs validation=, a set that is held out"),
                        (plan.weight == "bound" and process.name != "masking", f"weight='bound' is the bound's only under masking, not {process.name}"),
                        (empirical and (callable(leaves) or hasattr(model, "n_classes")), "empirical=True needs a fixed set of leaves to remember")):
@@ -490,14 +467,14 @@ def _train(run: _Run, plan: Plan, process, leaves, grammar, validation, empirica
     forward, classes = torch.compile(run.model) if plan.compile else run.model, hasattr(run.model, "n_classes")
     steady, cores = _steady(run.model, plan, device), torch.get_num_threads()
     workers = ThreadPoolExecutor(cores, initializer=torch.set_num_threads, initargs=(1,)) if steady and cores > 1 else None
-    with workers or contextlib.nullcontext(), _own_stream(device) as reseed, tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar:
+    with workers or contextlib.nullcontext(), own_stream(device) as reseed, tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar:
         while run.step < plan.steps and not run.early:
             batch, lr = noisy_batch(process, leaves, plan.batch_size, plan.seed, run.step, device), plan.rate(run.step)
             if classes: _check_labels("labels of leaves", batch.labels, len(batch.x0), run.model.n_classes)
             reseed(spawn(plan.seed, "dropout", run.step))
             rows = max(1, PIECE // batch.x0.shape[1]) if device.type == "cpu" else len(batch.x0)
             pieces = _pieces(batch, process, plan, classes, 1 if grammar is None else grammar.arity[-1], rows)
-            with _alone() if steady else contextlib.nullcontext(): loss, logits = _take_step(run, forward, pieces, plan, grammar, workers.map if workers else map, steady)
+            with one_thread() if steady else contextlib.nullcontext(): loss, logits = _take_step(run, forward, pieces, plan, grammar, workers.map if workers else map, steady)
             if run.step % plan.log_every == 0 or run.step == plan.steps:
                 run.rows.append(dict(step=run.step, loss=float(np.mean(run.window)), lr=lr) | _floors(bayes, memory, batch, logits))
                 run.window.clear()

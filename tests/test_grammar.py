@@ -13,9 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
-from rhmdiff.families import ambiguous, filtered, from_nltk, ragged, to_nltk, weighted
-from rhmdiff.grammar import HierarchicalGrammar, count_strings_at_least, sample_unique_derivations
 from rhmdiff.core import generator
+from rhmdiff.engine.draws import sample_unique_derivations
+from rhmdiff.engine.tables import count_strings_at_least
+from rhmdiff.families import ambiguous, filtered, from_nltk, ragged, to_nltk, weighted
+from rhmdiff.grammar import HierarchicalGrammar
 
 FALSE_ALARM = 1e-4  # of each chi-square below, were the sampler right and the seed drawn anew; there are 38
 

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from rhmdiff.theory import (correlation_exponent, critical_noise, fixed_point, mean_field_levels, mean_field_map, mean_field_slope,
+from rhmdiff.theory import (correlation_exponent, critical_noise, fixed_point, mean_field_by_depth, mean_field_map, mean_field_slope,
                             phase)
 
 SHAPES = [(v, m, s) for s, top in ((2, 16), (3, 6), (4, 4), (5, 3)) for v in range(2, top + 1) for m in range(1, v**(s - 1) + 1)]
@@ -36,7 +36,7 @@ def test_phases_by_iteration():
         if mean_field_slope(1, v, m, s) == 1 or max(mean_field_slope(x, v, m, s) for x in (1, 1 / v)) > 0.95 and phase(v, m, s) == "critical":
             continue  # marginal: algebraically slow
         below, above = np.clip([at - 0.02, at + 0.02], 0, 1)
-        deep = mean_field_levels([below, above], v, m, s, 500)[:, -1]
+        deep = mean_field_by_depth([below, above], v, m, s, 500)[:, -1]
         if below > 0: assert deep[0] > 1 - 1e-3, (v, m, s)
         if above < 1: assert deep[1] < 1 / v + 1e-3, (v, m, s)
 
@@ -44,7 +44,7 @@ def test_phases_by_iteration():
 def test_marginal_level_is_fragile():
     "At F'(1) = 1 the distance to certainty grows algebraically, and any noise loses the class in the end."
     assert all(phase(v, (v + 1) // 2, 2) == "fragile" for v in range(3, 50, 2))
-    p = mean_field_levels([0.01], 3, 2, 2, 20_000)[0]
+    p = mean_field_by_depth([0.01], 3, 2, 2, 20_000)[0]
     assert (np.diff(p) < 1e-15).all() and p[-1] < 1 / 3 + 1e-6
 
 

@@ -12,9 +12,9 @@ from enumeration import FAMILIES, specs
 from rhmdiff.core import spawn
 from rhmdiff.diffusion import make_process
 from rhmdiff.grammar import HierarchicalGrammar
-from rhmdiff.models import BayesDenoiser, EncoderDecoder, GrammarHead, SiblingHead, TransformerClassifier, TransformerDenoiser, UNetDenoiser, illegal_mass
+from rhmdiff.models import BayesDenoiser, EncoderDecoder, GrammarHead, SiblingHead, TransformerClassifier, TransformerDenoiser, UNetDenoiser, ungrammatical_mass
 from rhmdiff.thesis import BINARY_3_LEVEL_GRAMMAR
-from rhmdiff.training import bayes_gap, evidence_bound, fit, grammar_stream
+from rhmdiff.training import bayes_gap, nelbo, fit, grammar_stream
 
 SCRIPT = """
 import sys, torch
@@ -94,12 +94,12 @@ def test_heads_and_networks_on_every_family(data):
     for head in (SiblingHead, GrammarHead):
         answer = head(BayesDenoiser(grammar, process), grammar)(x_t, 0.6)
         assert torch.allclose(answer.exp().sum(-1), torch.tensor(1.), atol=1e-4) and not (answer.exp() > 1e-5)[exact.isneginf()].any()
-    mass = illegal_mass(grammar, exact)
-    assert ((mass >= 0) & (mass <= 1)).all() and (illegal_mass(grammar, torch.nn.functional.one_hot(x0, process.v).float().log()) < 1e-5).all()
+    mass = ungrammatical_mass(grammar, exact)
+    assert ((mass >= 0) & (mass <= 1)).all() and (ungrammatical_mass(grammar, torch.nn.functional.one_hot(x0, process.v).float().log()) < 1e-5).all()
     n = grammar.n_leaves
     for model in (TransformerDenoiser(process, n, dim=8, heads=2, layers=1, ff=8), UNetDenoiser(process, n, grammar.arity, dim=8, ff=8),
                   SiblingHead(EncoderDecoder(process, n, dim=8, heads=2, ff=8, encoders=1, decoders=1), grammar)):
-        fit(model, process, x0, steps=2, batch_size=8, grammar=grammar, smoothing=0.1, illegal=0.1, device="cpu")
+        fit(model, process, x0, steps=2, batch_size=8, grammar=grammar, smoothing=0.1, illegal_penalty=0.1, device="cpu")
         assert all(w.isfinite().all() for w in model.parameters())
 
 
@@ -108,7 +108,7 @@ def test_the_bound_of_the_exact_denoiser_is_the_entropy(noise):
     "Four standard errors, in three noises and two grammars: a false alarm in one seed of 2,600. The leaves are read out where one in a thousand is noised."
     for k, grammar in enumerate((HierarchicalGrammar.random(6, 3, 2, 3, seed=0), HierarchicalGrammar.random(4, 3, 3, 2, weights=("zipf", 1.0), seed=1))):
         process = make_process(noise, grammar)
-        bound = evidence_bound(BayesDenoiser(grammar, process), process, grammar, n=8192, seed=spawn(0, noise, k) % 2**31, t_min=0.001)
+        bound = nelbo(BayesDenoiser(grammar, process), process, grammar, n=8192, seed=spawn(0, noise, k) % 2**31, t_min=0.001)
         assert abs(bound.mean - grammar.entropy()) < 4 * bound.se
 
 
