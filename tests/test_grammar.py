@@ -15,6 +15,7 @@ from scipy.stats import chisquare
 
 from rhmdiff.core import generator
 from rhmdiff.engine.draws import sample_unique_derivations
+from rhmdiff.engine.spec import separator
 from rhmdiff.engine.tables import count_strings_at_least
 from rhmdiff.families import ambiguous, filtered, from_nltk, ragged, to_nltk, weighted
 from rhmdiff.grammar import HierarchicalGrammar
@@ -75,7 +76,7 @@ def test_in_and_out(family, data, seed):
     of = defaultdict(set)
     for levels, _ in derivations(spec): of[tuple(a for a in levels[-1] if a)].add(levels[-1])
     for string, fit in itertools.islice(of.items(), 20):
-        text = g._separator.join(string)
+        text = separator(g.tables).join(string)
         if len(fit) == 1: assert g.encode([text])[0].tolist() == indices(g, [()] * g.depth + [next(iter(fit))])[-1]
         else:
             with pytest.raises(ValueError, match="fits two alignments"): g.encode([text])
