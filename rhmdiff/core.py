@@ -134,7 +134,8 @@ def set_threads(n: int | None = None) -> int:
 # %% ../nbs/00_core.ipynb #6d22c91e
 def fingerprint(*things) -> str:
     "Twelve hexadecimal digits that stand for tensors, arrays, functions and objects by their contents. An attribute `settings`, where there is one, speaks for its object."
-    digest, seen = hashlib.sha256(), set()
+    digest = hashlib.sha256()
+    seen = {}  # by id; the objects are kept alive, so that no later one is given the id of an earlier one
     def feed(x) -> None:
         if isinstance(x, (torch.Tensor, np.ndarray)):
             x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) and x.dtype != torch.bfloat16 else np.asarray(x.detach().float().cpu() if isinstance(x, torch.Tensor) else x)
@@ -142,7 +143,7 @@ def fingerprint(*things) -> str:
         elif x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)): digest.update(repr(x).encode() + b"\0")
         elif id(x) in seen: digest.update(b"again")
         else:
-            seen.add(id(x))
+            seen[id(x)] = x
             digest.update(type(x).__qualname__.encode() + b"(")
             for part in _contents(x): feed(part)
             digest.update(b")")
@@ -189,6 +190,7 @@ def arguments(obj) -> dict:
 def describe(obj):
     "`obj` ready for JSON: plain values and lists as they are, anything else as its class and arguments, each described in turn."
     if obj is None or isinstance(obj, (bool, int, float, str)): return obj
+    if isinstance(obj, torch.Tensor): return {"class": "tensor", "dtype": str(obj.dtype), "values": obj.tolist()}
     if isinstance(obj, (list, tuple)): return [describe(x) for x in obj]
     if isinstance(obj, dict): return {k: describe(x) for k, x in obj.items()}
     return {"class": type(obj).__name__, **{k: describe(x) for k, x in arguments(obj).items()}}

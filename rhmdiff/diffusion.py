@@ -12,7 +12,7 @@ import math
 import torch
 import torch.nn.functional as F
 
-from .core import check_choice, check_int, check_number, check_symbols, check_times, draw_index, generator
+from .core import check_choice, check_int, check_number, check_symbols, check_times, draw_index, fingerprint, generator
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/05_diffusion.ipynb #f6c9d21e
@@ -66,6 +66,13 @@ class Process:
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(v={self.v})"
+
+    def __eq__(self, other) -> bool:
+        "Whether two processes are of one class and made of the same values."
+        return type(self) is type(other) and fingerprint(vars(self)) == fingerprint(vars(other))
+
+    def __hash__(self) -> int:
+        return hash((type(self).__name__, fingerprint(vars(self))))
 
 # %% ../nbs/05_diffusion.ipynb #5197d578
 def _two_values(x: torch.Tensor, other: torch.Tensor, same: torch.Tensor, v: int, dtype: torch.dtype) -> torch.Tensor:

@@ -386,7 +386,7 @@ def binned_accuracy(denoiser: Callable,    # (x_t, t) -> logits (batch, n, v)
                    ) -> pd.DataFrame:      # a row a bin: t_low, t_high, accuracy, accuracy_se, mass, mass_se, tokens
     "Accuracy of the argmax, and mass on the true symbol, on the noised tokens, by noise level; a network is called in evaluation mode. nan where nothing is noised."
     if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} noises nothing that could be told right; masking, uniform or Gaussian noise with v=... is needed")
-    if repr(getattr(denoiser, "process", process)) != repr(process): raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
+    if getattr(denoiser, "process", process) != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
     if not isinstance(leaves, torch.Tensor): raise ValueError(f"leaves is a {type(leaves).__name__}; a tensor (batch, n) is needed")
     own = next(denoiser.parameters(), None) if isinstance(denoiser, torch.nn.Module) else None
     x0, bins = check_symbols("leaves", leaves if own is None else leaves.to(own.device), process.v), check_int("bins", bins, 1)

@@ -105,7 +105,7 @@ def _check_reverse(process, denoiser, x_t, t, sampler: str) -> torch.Tensor:
     check_choice("sampler", sampler, [*SAMPLERS, "exact"])
     if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process if isinstance(process, Process) else type(process).__name__} has no way back; masking, uniform or Gaussian noise is needed")
     if not callable(denoiser): raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
-    if repr(getattr(denoiser, "process", process)) != repr(process): raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
+    if getattr(denoiser, "process", process) != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
     if not isinstance(x_t, torch.Tensor): raise ValueError(f"x_t is a {type(x_t).__name__}; a noisy batch of leaves, as process.sample gives it, is needed")
     noised, t = process.noised(x_t), check_times(t, len(x_t), x_t.device)  # refuses a batch that is not this process'
     if getattr(denoiser, "n", x_t.shape[1]) != x_t.shape[1]: raise ValueError(f"x_t has {x_t.shape[1]} positions; the denoiser reads n={denoiser.n}")

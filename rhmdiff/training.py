@@ -150,7 +150,7 @@ def _check_trainable(process: Process, model) -> None:
     if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
     if process.name == "belief":
         raise ValueError("belief noise is not a likelihood and shows the true leaves: there is nothing to learn, and no gap")
-    if repr(getattr(model, "process", process)) != repr(process):
+    if getattr(model, "process", process) != process:
         raise ValueError(f"process={process} is not the noise that the model reads, {model.process}")
 
 def _answer(model: Callable, x_t: torch.Tensor, t, n: int, symbols: int) -> torch.Tensor:
