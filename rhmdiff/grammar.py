@@ -17,10 +17,22 @@ import torch
 from .core import check_choice, check_int, check_symbols, generator, pick_device
 from .engine.draws import resample_subtree, sample_derivations, sample_unique_derivations
 from .engine.passes import certain, in_chunks, map_derivation, up
-from .engine.relations import joint_distribution, marginals, mutual_information, mutual_information_matrix
+from rhmdiff.engine.relations import (
+    joint_distribution,
+    marginals,
+    mutual_information,
+    mutual_information_matrix,
+)
 from .engine.spec import random_tables, read_spec, read_strings, write_spec, write_strings
-from .engine.tables import (EMPTY, Tables, count_derivations, count_strings, derivation_entropy,
-                                   list_derivations, log_joint)
+from rhmdiff.engine.tables import (
+    EMPTY,
+    Tables,
+    count_derivations,
+    count_strings,
+    derivation_entropy,
+    list_derivations,
+    log_joint,
+)
 
 # %% ../nbs/02_grammar.ipynb #6b5a5c2a
 def _production_html(children: tuple[str, ...], expansion: list[int], w: float, uniform: bool) -> str:
@@ -55,15 +67,17 @@ def rules_html(t: Tables, symbols: int = 6,  # of each level, at most
 
 # %% ../nbs/02_grammar.ipynb #63e69995
 def tree_svg(t: Tables, levels: Sequence[torch.Tensor], widest: int = 32) -> str:
-    "The first derivation of `levels` drawn as an SVG, down to the last level with no more nodes than `widest`."
+    "The first derivation of `levels` as an SVG, down to the last level with no more nodes than `widest`."
     from matplotlib import pyplot as plt  # here, not above: reading a grammar does not need it
+
     from rhmdiff import plots
     depth = max(l for l, k in enumerate(t.nodes) if k <= widest or l == 0)
     names = [[a or "∅" for a in alphabet] for alphabet in t.alphabets[:depth + 1]]
     width = min(7.0, max(2.4, 0.42 * t.nodes[depth] + 1))
     fig, ax = plots.subplots(figsize=(width, 0.55 * (depth + 1)))
     plots.tree(ax, [x[0] for x in levels[:depth + 1]], t.arity[:depth], names)
-    if depth < len(t.rules): ax.set_yticks(range(depth + 1), [f"level {l}" for l in range(depth, 0, -1)] + ["class"])
+    if depth < len(t.rules):
+        ax.set_yticks(range(depth + 1), [f"level {l}" for l in range(depth, 0, -1)] + ["class"])
     out = io.StringIO()
     with plots.style(): fig.savefig(out, format="svg", metadata={"Date": None})
     plt.close(fig)
@@ -78,7 +92,8 @@ def _check_levels(t: Tables, levels: Sequence[torch.Tensor]) -> list[torch.Tenso
         raise ValueError("levels is one tensor; a list of tensors, one a level, root first, is needed")
     if len(levels) != len(t.nodes):
         raise ValueError(f"levels has {len(levels)} entries; a derivation has {len(t.nodes)}, root first")
-    checked = [check_symbols(f"levels[{l}]", x, v, k) for l, (x, v, k) in enumerate(zip(levels, t.vocab, t.nodes))]
+    sizes = enumerate(zip(levels, t.vocab, t.nodes))
+    checked = [check_symbols(f"levels[{l}]", x, v, k) for l, (x, v, k) in sizes]
     if len({len(x) for x in checked}) > 1:
         raise ValueError(f"levels have {', '.join(str(len(x)) for x in checked)} rows")
     return checked
@@ -91,20 +106,30 @@ def _check_node(t: Tables, name: str, where) -> tuple[int, int | None]:
     return level, check_int(f"{name}: node of level {level}", node, 0, t.nodes[level] - 1)
 
 def _identity(t: Tables) -> tuple:
-    "What equality compares: symbols, and productions with their probabilities to twelve digits, which rounding leaves alone."
+    "What equality compares: symbols, and productions with their probabilities to twelve digits."
     def digits(p: float) -> float: return float(f"{p:.12g}")
     levels = []
     for rules, p in zip(t.rules, t.probs):
-        symbols = zip(rules.tolist(), p.tolist())
-        levels.append(tuple(tuple((tuple(e), digits(w)) for e, w in zip(es, ws) if w > 0) for es, ws in symbols))
+        def used(expansions, weights):
+            return tuple((tuple(e), digits(w)) for e, w in zip(expansions, weights) if w > 0)
+        levels.append(tuple(used(*symbol) for symbol in zip(rules.tolist(), p.tolist())))
     return t.alphabets, tuple(map(digits, t.prior.tolist())), tuple(levels)
+
+# %% ../nbs/02_grammar.ipynb #9af3a4ad
+def _information(t: Tables, a: tuple, b: tuple) -> torch.Tensor:
+    "Mutual information in nats of checked nodes; a level, whose node is None, gives an axis."
+    if a[1] is None and b[1] is None: return mutual_information_matrix(t, a[0], b[0])
+    if a[1] is None: return _information(t, b, a)
+    others = [b] if b[1] is not None else [(b[0], k) for k in range(t.nodes[b[0]])]
+    information = torch.stack([mutual_information(joint_distribution(t, a, other)) for other in others])
+    return information[0] if b[1] is not None else information
 
 # %% ../nbs/02_grammar.ipynb #1f8e11f5
 class HierarchicalGrammar:
     """A layered context-free grammar, from a spec or `HierarchicalGrammar.random`.
 
-    `spec`: {'root_symbols': [...], 'terminal_symbols': [...], 'rules': {parent: [(expansion, weight), ...]}}, optional
-    'root_weights', and optional 'alphabets' (the symbols of each level, for grammars with symbols that no derivation uses)."""
+    `spec`: {'root_symbols': [...], 'terminal_symbols': [...], 'rules': {parent: [(expansion, weight), ...]}},
+    optional 'root_weights', and optional 'alphabets' (the symbols of each level, if no derivation uses some)."""
 
     def __init__(self, spec: dict): self.tables = read_spec(spec)
 
@@ -116,56 +141,69 @@ class HierarchicalGrammar:
         return self
 
     @classmethod
-    def random(cls, v, m, s, L: int, n_classes: int | None = None, weights=None, seed=0) -> "HierarchicalGrammar":
-        """The Random Hierarchy Model with `v` symbols, `m` productions, arity `s`, depth `L` (Cagnetta et al., PRX 2024).
+    def random(cls, v, m, s, L: int, n_classes: int | None = None, weights=None,
+               seed=0) -> "HierarchicalGrammar":
+        """The Random Hierarchy Model of Cagnetta et al., PRX 2024.
 
-        v (L+1 entries), m and s (L entries each) may be lists, root first. `n_classes` roots, v if None. weights: None uniform,
-        ('zipf', a), ('dirichlet', alpha), or m probabilities."""
+        `v` symbols, `m` productions a symbol, arity `s`, depth `L`, `n_classes` roots (v if None). v (L+1 entries), m
+        and s (L entries each) may be lists, root first. weights: None uniform, ('zipf', a), ('dirichlet', alpha), or m probabilities."""
         return cls.of(random_tables(v, m, s, L, n_classes, weights, seed))
 
     # What it is
 
     depth = property(lambda self: len(self.tables.rules), doc="L, the number of times a root is rewritten.")
-    vocab = property(lambda self: self.tables.vocab, doc="The L+1 alphabet sizes, root first, the empty symbol included.")
-    arity = property(lambda self: self.tables.arity, doc="The L arities: symbols a production, the longest where they differ.")
-    n_leaves = property(lambda self: self.tables.nodes[-1], doc="Leaves of a derivation, empty ones included.")
-    prior = property(lambda self: self.tables.prior.clone(), doc="Root probabilities, (roots,) float64; a copy.")
+    vocab = property(lambda self: self.tables.vocab,
+                     doc="The L+1 alphabet sizes, root first, the empty symbol included.")
+    arity = property(lambda self: self.tables.arity,
+                     doc="The L arities: symbols a production, the longest where they differ.")
+    n_leaves = property(lambda self: self.tables.nodes[-1],
+                        doc="Leaves of a derivation, empty ones included.")
+    prior = property(lambda self: self.tables.prior.clone(),
+                     doc="Root probabilities, (roots,) float64; a copy.")
     rules = property(lambda self: tuple(r.clone() for r in self.tables.rules),
-                     doc="L int64 tensors (parents, productions, arity), copies; indices of weight 0 are valid and never used.")
+                     doc="L int64 tensors (parents, productions, arity), copies; unused at weight 0.")
     weights = property(lambda self: tuple(p.clone() for p in self.tables.probs),
-                       doc="L float64 tensors (parents, productions) of probabilities, rows sum to 1; copies.")
-    empty = property(lambda self: self.tables.empty, doc="Index of the empty symbol at each of the L+1 levels, or None.")
-    spec = property(lambda self: write_spec(self.tables), doc="The spec, weights as given; `HierarchicalGrammar(g.spec) == g`.")
+                       doc="L float64 tensors (parents, productions), rows sum to 1; copies.")
+    empty = property(lambda self: self.tables.empty,
+                     doc="Index of the empty symbol at each of the L+1 levels, or None.")
+    spec = property(lambda self: write_spec(self.tables),
+                    doc="The spec, weights as given; `HierarchicalGrammar(g.spec) == g`.")
 
     def alphabet(self, level: int) -> tuple[str, ...]:
-        "The symbols of `level`, 0 for the roots to `depth` (or -1) for the terminals; the empty symbol is ''."
+        "The symbols of `level`, from 0, the roots, to `depth` or -1, the terminals; the empty symbol is ''."
         return self.tables.alphabets[check_int("level", level, -1, self.depth)]
 
     @cached_property
     def _key(self) -> tuple: return _identity(self.tables)
-    def __eq__(self, other): return self._key == other._key if isinstance(other, HierarchicalGrammar) else NotImplemented
+
+    def __eq__(self, other):
+        return self._key == other._key if isinstance(other, HierarchicalGrammar) else NotImplemented
+
     def __hash__(self): return hash(self._key)
+
     def __repr__(self):
         ragged = ", ragged" if any(e is not None for e in self.empty) else ""
         sizes = " → ".join(map(str, self.vocab))
-        return f"HierarchicalGrammar(depth {self.depth}, symbols {sizes}, arity {self.arity}, {self.n_leaves} leaves{ragged})"
+        return (f"HierarchicalGrammar(depth {self.depth}, symbols {sizes}, arity {self.arity}, "
+                f"{self.n_leaves} leaves{ragged})")
 
     # Drawn
 
     def sample(self, n: int, seed=None, device=None, dtype: torch.dtype = torch.int64) -> list[torch.Tensor]:
-        "`n` derivations: levels (n, nodes), root first. The same seed gives the same draws on the same device, whatever the dtype."
+        "`n` derivations, levels (n, nodes), root first; the draws do not depend on the dtype."
         check_choice("dtype", dtype, _INTEGERS)
-        if max(self.vocab) - 1 > torch.iinfo(dtype).max: raise ValueError(f"dtype={dtype} does not hold {max(self.vocab)} symbols")
+        if max(self.vocab) - 1 > torch.iinfo(dtype).max:
+            raise ValueError(f"dtype={dtype} does not hold {max(self.vocab)} symbols")
         if device is None: device = seed.device if isinstance(seed, torch.Generator) else "cpu"
         return sample_derivations(self.tables, check_int("n", n), generator(seed, pick_device(device)), dtype)
 
     def sample_unique(self, n: int, seed=None) -> list[torch.Tensor]:
-        "`n` derivations with distinct rows of leaves, in the order in which independent draws would first meet them."
+        "`n` derivations with distinct rows of leaves, in the order in which draws first meet them."
         return sample_unique_derivations(self.tables, check_int("n", n, 1), generator(seed))
 
     def resample(self, levels: Sequence[torch.Tensor], level: int, node: int, seed=None,
                  synonym: bool = False) -> list[torch.Tensor]:
-        "New levels with everything below a node drawn anew; with `synonym`, by another production of its symbol than now."
+        "New levels with everything below a node drawn anew; with `synonym`, by another production than now."
         checked = _check_levels(self.tables, levels)
         level = check_int("level", level, 0, self.depth - 1)
         node = check_int("node", node, 0, self.tables.nodes[level] - 1)
@@ -192,10 +230,12 @@ class HierarchicalGrammar:
         "Entropy of a derivation, in nats."
         return derivation_entropy(self.tables)
 
-    def enumerate(self, start: int = 0, stop: int | None = None, block: int = 4096) -> Iterator[list[torch.Tensor]]:
-        "All derivations, or those of ranks start to stop - 1, as levels of at most `block` rows; made as they are asked for."
+    def enumerate(self, start: int = 0, stop: int | None = None,
+                  block: int = 4096) -> Iterator[list[torch.Tensor]]:
+        "Derivations of ranks start to stop - 1, or all, as levels of `block` rows, made when asked for."
         stop = check_int("stop", self.count() if stop is None else stop, 0, self.count())
-        return list_derivations(self.tables, check_int("start", start, 0, stop), stop, check_int("block", block, 1))
+        start = check_int("start", start, 0, stop)
+        return list_derivations(self.tables, start, stop, check_int("block", block, 1))
 
     # Read
 
@@ -205,28 +245,34 @@ class HierarchicalGrammar:
         return (certain(chunk, self.vocab[-1]) for chunk in in_chunks(self.tables, checked))
 
     def parse(self, leaves: torch.Tensor) -> list[torch.Tensor]:
-        "The most probable derivation of each string (batch, n): levels, -1 where no production fits and above."
-        return [torch.cat(level) for level in zip(*(map_derivation(self.tables, x)[0] for x in self._chunks(leaves)))]
+        "The most probable derivation of each string: levels, -1 where no production fits and above."
+        found = [map_derivation(self.tables, x)[0] for x in self._chunks(leaves)]
+        return [torch.cat(level) for level in zip(*found)]
 
     def valid(self, leaves: torch.Tensor) -> list[torch.Tensor]:
         "Levels of bool: True where the whole subtree below parses."
         return [level >= 0 for level in self.parse(leaves)]
 
     def log_prob(self, leaves: torch.Tensor) -> torch.Tensor:
-        "Log-probability of each string in nats, all derivations summed: (batch,) float64, -inf where ungrammatical."
+        "Log-probability of each string, all derivations summed: (batch,) float64 nats."
         return torch.cat([up(self.tables, x).log_z for x in self._chunks(leaves)])
 
     def log_joint(self, levels: Sequence[torch.Tensor]) -> torch.Tensor:
-        "Log-probability of each derivation in nats, (batch,) float64; -inf where a node is not rewritten by its rules."
+        "Log-probability of each derivation, (batch,) float64 nats; -inf where a node breaks the rules."
         return log_joint(self.tables, _check_levels(self.tables, levels))
 
     def decode(self, leaves: torch.Tensor, empty: str = "") -> list[str]:
-        "Leaves (batch, n) as strings, spaces between symbols of several characters; empty symbols drop out, or are written as `empty`."
-        return write_strings(self.tables, check_symbols("leaves", leaves, self.vocab[-1], self.n_leaves), empty)
+        """Leaves (batch, n) as strings, with spaces where symbols have several characters.
+
+        Empty symbols drop out, or are written as `empty`."""
+        checked = check_symbols("leaves", leaves, self.vocab[-1], self.n_leaves)
+        return write_strings(self.tables, checked, empty)
 
     def encode(self, strings: Iterable[str], empty: str = "") -> torch.Tensor:
-        """Strings as leaves (batch, n), the inverse of `decode`. A string of a ragged grammar is aligned with the tree, and refused where
-        two alignments fit, unless `empty` stands for the empty symbols in it."""
+        """Strings as leaves (batch, n), the inverse of `decode`.
+
+        A string of a ragged grammar is aligned with the tree, and refused where two alignments fit. Not so where
+        `empty` stands for the empty symbols in it."""
         return read_strings(self.tables, strings, empty)
 
     # What one node says about another
@@ -237,18 +283,14 @@ class HierarchicalGrammar:
 
     def joint(self, a: tuple[int, int], b: tuple[int, int]) -> torch.Tensor:
         "Joint distribution (symbols, symbols) of two nodes, each (level, node); level -1 is the leaves."
-        nodes = _check_node(self.tables, "a", a), _check_node(self.tables, "b", b)
-        if any(i is None for _, i in nodes): raise ValueError(f"a={a!r}, b={b!r}: a pair (level, node) is needed for each")
-        return joint_distribution(self.tables, *nodes)
+        (la, i), (lb, j) = _check_node(self.tables, "a", a), _check_node(self.tables, "b", b)
+        if i is None or j is None:
+            raise ValueError(f"a={a!r}, b={b!r}: a pair (level, node) is needed for each")
+        return joint_distribution(self.tables, (la, i), (lb, j))
 
     def mutual_information(self, a, b) -> torch.Tensor:
-        "Mutual information in nats, float64. Each of a and b is a node (level, node), or a level, all of whose nodes make an axis."
-        (la, i), (lb, j) = _check_node(self.tables, "a", a), _check_node(self.tables, "b", b)
-        if i is None and j is None: return mutual_information_matrix(self.tables, la, lb)
-        if i is not None and j is not None: return mutual_information(joint_distribution(self.tables, (la, i), (lb, j)))
-        fixed, level = ((la, i), lb) if j is None else ((lb, j), la)
-        pairs = [joint_distribution(self.tables, fixed, (level, k)) for k in range(self.tables.nodes[level])]
-        return torch.stack([mutual_information(joint) for joint in pairs])
+        "Mutual information in nats of two nodes (level, node); a level alone asks for all its nodes."
+        return _information(self.tables, _check_node(self.tables, "a", a), _check_node(self.tables, "b", b))
 
     def _repr_html_(self) -> str:
         "The rules, and a sample tree."

@@ -12,40 +12,46 @@ import math
 import torch
 
 from .core import check_choice, check_int, generator
+from .engine import passes
 from .engine.kernels import available, fast_posteriors
-from .engine.passes import (Beliefs, LogWeights, down, drawn, expected, in_chunks, map_derivation,
-                                   posteriors_in_chunks, shares, up)
-from .engine.passes import log_weights as weights_of_tables
+from .engine.passes import Beliefs, LogWeights, down, drawn, expected, map_derivation, shares, up
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/04_inference.ipynb #c9308c26
 def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> torch.Tensor:
     "`log_evidence`, or a ValueError about its type, shape or the first entry that is no log-likelihood."
-    e, shape = log_evidence, (grammar.n_leaves, grammar.vocab[-1])
+    e = log_evidence
+    n, v = grammar.n_leaves, grammar.vocab[-1]
     if not isinstance(e, torch.Tensor) or e.dtype not in (torch.float32, torch.float64):
-        raise ValueError(f"log_evidence must be a float32 or float64 tensor, not {getattr(e, 'dtype', type(e).__name__)}")
-    if e.ndim != 3 or tuple(e.shape[1:]) != shape:
-        raise ValueError(f"log_evidence has shape {tuple(e.shape)}; (batch, {shape[0]}, {shape[1]}) is needed")
-    if bool(e.detach().sum().isfinite()) or bool(e.detach().amax(-1).isfinite().all()): return e  # NaN, +inf and all -inf show in the maximum
-    for what, bad in (("NaN", e.isnan().any(-1)), ("+inf", (e == math.inf).any(-1)), ("only -inf", (e == -math.inf).all(-1))):
-        if bool(bad.any()):
-            b, i = bad.nonzero()[0].tolist()
-            raise ValueError(f"log_evidence[{b}, {i}] holds {what}: a finite log-likelihood, or -inf for some symbols, is needed")
+        kind = getattr(e, "dtype", type(e).__name__)
+        raise ValueError(f"log_evidence must be a float32 or float64 tensor, not {kind}")
+    if e.ndim != 3 or tuple(e.shape[1:]) != (n, v):
+        raise ValueError(f"log_evidence has shape {tuple(e.shape)}; (batch, {n}, {v}) is needed")
+    plain = e.detach()
+    if bool(plain.sum().isfinite()) or bool(plain.amax(-1).isfinite().all()): return e
+    faults = {"NaN": e.isnan().any(-1), "+inf": (e == math.inf).any(-1),
+              "only -inf": (e == -math.inf).all(-1)}
+    for what, bad in faults.items():
+        if not bool(bad.any()): continue
+        b, i = bad.nonzero()[0].tolist()
+        raise ValueError(f"log_evidence[{b}, {i}] holds {what}: a finite log-likelihood, "
+                         "or -inf for some symbols, is needed")
     return e
 
 # %% ../nbs/04_inference.ipynb #52b5c857
 PATHS = ("auto", "reference", "fast")
 
 def log_weights(grammar: HierarchicalGrammar, like: torch.Tensor | None = None) -> LogWeights:
-    "The logarithms of the grammar's root and production probabilities: float64, or of the type and on the device of `like`."
-    return weights_of_tables(grammar.tables, like)
+    "Logarithms of root and production probabilities: float64, or of the type and on the device of `like`."
+    return passes.log_weights(grammar.tables, like)
 
 def _check_weights(grammar: HierarchicalGrammar, weights: LogWeights) -> None:
     "A ValueError unless `weights` have the shapes of the grammar's own and hold no NaN or +inf."
     given, own = ((w.prior, *w.levels) for w in (weights, log_weights(grammar)))
     shapes = [tuple(w.shape) for w in given]
     needed = [tuple(w.shape) for w in own]
-    if shapes != needed: raise ValueError(f"weights have the shapes {shapes}; those of the grammar are {needed}")
+    if shapes != needed:
+        raise ValueError(f"weights have the shapes {shapes}; those of the grammar are {needed}")
     if any(bool((w.isnan() | (w == math.inf)).any()) for w in (weights.prior, *weights.levels)):
         raise ValueError("weights hold NaN or +inf")
 
@@ -54,8 +60,8 @@ def _take_fast_path(path: str, e: torch.Tensor, weights: LogWeights | None) -> b
     no_gradient = not (e.requires_grad and torch.is_grad_enabled())
     able = available() and e.device.type == "cpu" and weights is None and no_gradient
     if check_choice("path", path, PATHS) == "fast" and not able:
-        raise ValueError("path='fast' needs numba, evidence on the CPU, the grammar's own weights and no gradient; "
-                         "path='reference' has none of these limits")
+        raise ValueError("path='fast' needs numba, evidence on the CPU, the grammar's own weights "
+                         "and no gradient; path='reference' has none of these limits")
     return able and path != "reference"
 
 def _beliefs(grammar: HierarchicalGrammar, e: torch.Tensor, wanted, memory_bytes: int, path: str,
@@ -66,31 +72,32 @@ def _beliefs(grammar: HierarchicalGrammar, e: torch.Tensor, wanted, memory_bytes
     memory_bytes = check_int("memory_bytes", memory_bytes, 1)
     if _take_fast_path(path, e, weights) and len(e):
         return fast_posteriors(grammar.tables, e.detach(), wanted, memory_bytes)
-    return posteriors_in_chunks(grammar.tables, e, wanted, memory_bytes, weights)
+    return passes.posteriors_in_chunks(grammar.tables, e, wanted, memory_bytes, weights)
 
 # %% ../nbs/04_inference.ipynb #54078933
 def posterior(grammar: HierarchicalGrammar,
-              log_evidence: torch.Tensor,  # (batch, n, v) log q(x_t[b, i] | x_0[b, i] = a), float32 or float64
+              log_evidence: torch.Tensor,  # (batch, n, v) floats: log q(x_t[b, i] | x_0[b, i] = a)
               memory_bytes: int = 2**28,   # working memory of the reference path, about
-              path: str = "auto",          # 'fast' (compiled), 'reference' (torch), or the faster that can be taken
-              weights: LogWeights | None = None,  # other weights of the same rules; they need not be normalised
+              path: str = "auto",          # 'fast' (compiled), 'reference' (torch), or the faster possible
+              weights: LogWeights | None = None,  # other weights of the same rules, normalised or not
              ) -> Beliefs:
-    """Exact posterior of every symbol given the evidence, and log Z, by sum-product on the tree (Mézard & Montanari 2009, ch. 14).
+    """Exact posterior of every symbol given the evidence, and log Z, by sum-product on the tree.
 
-    Differentiable in the evidence and in `weights`: the gradients of log Z are the posterior of the leaves and the expected uses of
-    each production. Evidence that no derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a
-    position that is all -inf raises ValueError."""
+    Mézard & Montanari 2009, ch. 14. Both are differentiable in the evidence and in `weights`. The gradients of
+    log Z are the posterior of the leaves and the expected uses of each production. Evidence that no derivation
+    satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position that is all -inf raises
+    ValueError."""
     return _beliefs(grammar, log_evidence, range(grammar.depth + 1), memory_bytes, path, weights)
 
 def leaf_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
                    path: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
-    "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) float64 nats; arguments as in `posterior`."
+    "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) nats. Arguments as in `posterior`."
     beliefs = _beliefs(grammar, log_evidence, [grammar.depth], memory_bytes, path)
     return beliefs.levels[0], beliefs.log_z
 
-def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28, path: str = "auto",
-                   weights: LogWeights | None = None) -> torch.Tensor:
-    "log Z alone, (batch,) float64 nats: the log-likelihood of noisy data under a process; arguments as in `posterior`."
+def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
+                   path: str = "auto", weights: LogWeights | None = None) -> torch.Tensor:
+    "log Z alone, (batch,) float64 nats: the log-likelihood of noisy data. Arguments as in `posterior`."
     return _beliefs(grammar, log_evidence, [], memory_bytes, path, weights).log_z
 
 # %% ../nbs/04_inference.ipynb #0102c26b
@@ -99,32 +106,35 @@ def sample_posterior(grammar: HierarchicalGrammar,
                      seed=None,
                      memory_bytes: int = 2**28,   # working memory, about
                     ) -> list[torch.Tensor]:      # levels (batch, nodes) int64, root first
-    "One exact draw a row from the joint posterior of derivations. Evidence that no derivation satisfies raises ValueError."
+    "One exact draw a row from the joint posterior of derivations; a ValueError where no derivation fits."
     check_evidence(grammar, log_evidence)
-    g, draws = generator(seed, log_evidence.device), []
+    g = generator(seed, log_evidence.device)
+    draws: list[list[torch.Tensor]] = []
     for e in _chunks(grammar, log_evidence, memory_bytes):
         upward = up(grammar.tables, e)
         impossible = (upward.log_z == -math.inf).nonzero()
         if len(impossible):
             row = int(impossible[0]) + sum(len(levels[0]) for levels in draws)
-            raise ValueError(f"log_evidence[{row}]: no derivation satisfies it, so there is no posterior to draw from")
+            raise ValueError(f"log_evidence[{row}]: no derivation satisfies it, "
+                             "so there is no posterior to draw from")
         draws.append(down(upward, drawn(g)))
     return [torch.cat(level) for level in zip(*draws)]
 
-def _chunks(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int) -> tuple[torch.Tensor, ...]:
+def _chunks(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
+            memory_bytes: int) -> tuple[torch.Tensor, ...]:
     "The evidence, without its gradient, in chunks of which a pass takes about `memory_bytes`."
     e = log_evidence.detach()
-    return in_chunks(grammar.tables, e, check_int("memory_bytes", memory_bytes, 1), e.element_size())
+    return passes.in_chunks(grammar.tables, e, check_int("memory_bytes", memory_bytes, 1), e.element_size())
 
 # %% ../nbs/04_inference.ipynb #f3e653bb
 def max_posterior(grammar: HierarchicalGrammar,
                   log_evidence: torch.Tensor,  # (batch, n, v), as for `posterior`
                   memory_bytes: int = 2**28,   # working memory, about
                  ) -> tuple[list[torch.Tensor], torch.Tensor]:
-    """The most probable derivation of each row, levels (batch, nodes) int64, and the log of its probability times its evidence,
-    (batch,) float64 nats.
+    """The most probable derivation of each row, and the log of its probability times its evidence.
 
-    Where no derivation satisfies the evidence: -1 at every node, and -inf."""
+    Levels (batch, nodes) int64, and (batch,) float64 nats. Where no derivation satisfies the evidence: -1 at
+    every node, and -inf."""
     check_evidence(grammar, log_evidence)
     found = [map_derivation(grammar.tables, e) for e in _chunks(grammar, log_evidence.double(), memory_bytes)]
     score = torch.cat([score for _, score in found])
@@ -132,26 +142,33 @@ def max_posterior(grammar: HierarchicalGrammar,
     return [torch.where((score == -math.inf)[:, None], -1, level) for level in levels], score
 
 # %% ../nbs/04_inference.ipynb #ee2f4290
-def level_entropy(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28) -> torch.Tensor:
-    """Entropy in nats of the derivation from the root down to each level, given the evidence, (batch, L+1) float64; nan where no
-    derivation satisfies it."""
+def _entropies(upward: passes.Upward) -> torch.Tensor:
+    "Entropy in nats of the derivation down to each level, (batch, L+1): one pass down that adds up choices."
+    added = []
+    def expected_and_entropy(parent, scores, rules, child):
+        choice = torch.special.entr(shares(scores)).sum(-1)  # of the production, given the parent's symbol
+        added.append((choice if parent is None else parent * choice).sum((1, 2)))
+        return expected(parent, scores, rules, child)
+    down(upward, expected_and_entropy)
+    return torch.stack(added, -1).cumsum(-1)
+
+def level_entropy(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
+                  memory_bytes: int = 2**28) -> torch.Tensor:
+    """Entropy in nats of the derivation from the root down to each level, given the evidence.
+
+    (batch, L+1) float64; nan where no derivation satisfies the evidence."""
     check_evidence(grammar, log_evidence)
     out = []
     for e in _chunks(grammar, log_evidence.double(), memory_bytes):
-        upward, added = up(grammar.tables, e), []
-        def expected_and_entropy(parent, scores, rules, child):
-            choice = torch.special.entr(shares(scores)).sum(-1)  # of the production, given the symbol: (batch, nodes, parents)
-            added.append((choice if parent is None else parent * choice).sum((1, 2)))
-            return expected(parent, scores, rules, child)
-        down(upward, expected_and_entropy)
-        entropy = torch.stack(added, -1).cumsum(-1)
-        out.append(torch.where((upward.log_z == -math.inf)[:, None], math.nan, entropy))
+        upward = up(grammar.tables, e)
+        out.append(torch.where((upward.log_z == -math.inf)[:, None], math.nan, _entropies(upward)))
     return torch.cat(out)
 
 def level_information(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
                       memory_bytes: int = 2**28) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mutual information in nats between noisy data, of which the rows are a sample, and the derivation down to each level: mean and
-    standard error, (L+1,) float64."""
+    """Mutual information in nats between noisy data and the derivation down to each level.
+
+    The rows of the evidence are a sample. Mean and standard error over them, (L+1,) float64 each."""
     flat = log_evidence.new_zeros(1, grammar.n_leaves, grammar.vocab[-1])
     gained = level_entropy(grammar, flat, memory_bytes) - level_entropy(grammar, log_evidence, memory_bytes)
     return gained.mean(0), gained.std(0) / math.sqrt(len(gained))

@@ -79,7 +79,7 @@ class Upward(NamedTuple):
 
 def up(t: Tables,
        leaves: torch.Tensor,         # (batch, n, v) log-likelihoods
-       plus: Callable = log_sum,     # how the productions of a symbol are combined: `log_sum`, or `torch.amax`
+       plus: Callable = log_sum,     # what combines the productions of a symbol: `log_sum` or `torch.amax`
        weights: LogWeights | None = None,  # other weights than the grammar's
       ) -> Upward:
     "The pass from the leaves to the root (Mézard & Montanari 2009, ch. 14)."
@@ -118,8 +118,8 @@ def expected(parent: torch.Tensor | None,  # (batch, nodes, parents) posterior
              child: torch.Tensor,          # (batch, nodes * s, v) messages
             ) -> torch.Tensor:             # (batch, nodes * s, v) posterior
     "The posteriors of the children from that of the parent."
-    joint = shares(scores) if parent is None else parent[..., None] * shares(scores)  # of symbol and production
-    joint = joint.flatten(2)
+    production = shares(scores)  # given the parent's symbol
+    joint = (production if parent is None else parent[..., None] * production).flatten(2)
     empty = joint.new_zeros(*joint.shape[:2], child.shape[-1])
     places = [empty.index_add(2, rules[..., j].flatten(), joint) for j in range(rules.shape[-1])]
     return torch.stack(places, 2).flatten(1, 2)
@@ -149,9 +149,11 @@ def best(parent, scores, rules, child) -> torch.Tensor:  # (batch, nodes * s) sy
     named = torch.where((score > -math.inf)[..., None], rules[row, production], -1)
     return torch.where((parent >= 0)[..., None], named, alone).flatten(1)
 
-def map_derivation(t: Tables, leaf_scores: torch.Tensor,        # (batch, n, v)
-                  ) -> tuple[list[torch.Tensor], torch.Tensor]:  # levels (batch, nodes) int64, and (batch,) float64
-    "The derivation of the highest score, levels with -1 where no production fits and above; and its score, -inf where there is none."
+def map_derivation(t: Tables, leaf_scores: torch.Tensor,  # (batch, n, v)
+                  ) -> tuple[list[torch.Tensor], torch.Tensor]:  # levels (batch, nodes), and (batch,) float64
+    """The derivation of the highest score, and the score.
+
+    Levels are -1 where no production fits and above. The score is -inf where there is no derivation."""
     upward = up(t, leaf_scores, torch.amax)
     return down(upward, best), upward.log_z
 
@@ -163,7 +165,7 @@ def certain(leaves: torch.Tensor, v: int) -> torch.Tensor:
 class Beliefs(NamedTuple):
     "Exact posteriors of symbols of the tree, and the evidence."
     levels: list[torch.Tensor]  # levels[l]: (batch, nodes, vocab[l]) probabilities, root first
-    log_z: torch.Tensor         # (batch,) float64, nats: log Σ_derivations p(derivation) exp Σ_i log_evidence[i, leaf_i]
+    log_z: torch.Tensor         # (batch,) float64 nats: log Σ_derivations exp(score)
 
 def posteriors(t: Tables, leaves: torch.Tensor,
                wanted: Sequence[int],              # levels; none: log Z alone, without a pass down
@@ -191,7 +193,8 @@ def in_chunks(t: Tables, batch: torch.Tensor,  # (batch, ...)
 # %% ../../nbs/engine/02_passes.ipynb #937f6b55
 def posteriors_in_chunks(t: Tables, leaves: torch.Tensor, wanted: Sequence[int], memory_bytes: int = 2**28,
                          weights: LogWeights | None = None) -> Beliefs:
-    "As `posteriors`, with about `memory_bytes` of working memory."
-    parts = [posteriors(t, part, wanted, weights) for part in in_chunks(t, leaves, memory_bytes, leaves.element_size())]
+    "Posteriors of the levels `wanted` and log Z, with about `memory_bytes` of working memory."
+    chunks = in_chunks(t, leaves, memory_bytes, leaves.element_size())
+    parts = [posteriors(t, chunk, wanted, weights) for chunk in chunks]
     levels = [torch.cat(level) for level in zip(*(part.levels for part in parts))]
     return Beliefs(levels, torch.cat([part.log_z for part in parts]))
