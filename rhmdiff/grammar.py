@@ -129,7 +129,7 @@ class HierarchicalGrammar:
     """A layered context-free grammar, from a spec or `HierarchicalGrammar.random`.
 
     `spec`: {'root_symbols': [...], 'terminal_symbols': [...], 'rules': {parent: [(expansion, weight), ...]}},
-    optional 'root_weights', and optional 'alphabets' (the symbols of each level, if no derivation uses some)."""
+    optional 'root_weights'; optional 'alphabets', the symbols of each level, if no derivation uses some."""
 
     def __init__(self, spec: dict): self.tables = read_spec(spec)
 
@@ -145,8 +145,9 @@ class HierarchicalGrammar:
                seed=0) -> "HierarchicalGrammar":
         """The Random Hierarchy Model of Cagnetta et al., PRX 2024.
 
-        `v` symbols, `m` productions a symbol, arity `s`, depth `L`, `n_classes` roots (v if None). v (L+1 entries), m
-        and s (L entries each) may be lists, root first. weights: None uniform, ('zipf', a), ('dirichlet', alpha), or m probabilities."""
+        `v` symbols, `m` productions a symbol, arity `s`, depth `L`, `n_classes` roots (v if None). v (L+1
+        entries), m and s (L entries each) may be lists, root first. weights: None uniform, ('zipf', a),
+        ('dirichlet', alpha), or m probabilities."""
         return cls.of(random_tables(v, m, s, L, n_classes, weights, seed))
 
     # What it is
@@ -271,7 +272,7 @@ class HierarchicalGrammar:
     def encode(self, strings: Iterable[str], empty: str = "") -> torch.Tensor:
         """Strings as leaves (batch, n), the inverse of `decode`.
 
-        A string of a ragged grammar is aligned with the tree, and refused where two alignments fit. Not so where
+        A string of a ragged grammar is aligned with the tree. Where two alignments fit it is refused, unless
         `empty` stands for the empty symbols in it."""
         return read_strings(self.tables, strings, empty)
 

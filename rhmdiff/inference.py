@@ -83,10 +83,10 @@ def posterior(grammar: HierarchicalGrammar,
              ) -> Beliefs:
     """Exact posterior of every symbol given the evidence, and log Z, by sum-product on the tree.
 
-    Mézard & Montanari 2009, ch. 14. Both are differentiable in the evidence and in `weights`. The gradients of
-    log Z are the posterior of the leaves and the expected uses of each production. Evidence that no derivation
-    satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position that is all -inf raises
-    ValueError."""
+    Mézard & Montanari 2009, ch. 14. Both are differentiable in the evidence and in `weights`. The gradients
+    of log Z are the posterior of the leaves and the expected uses of each production. Evidence that no
+    derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position that is all
+    -inf raises ValueError."""
     return _beliefs(grammar, log_evidence, range(grammar.depth + 1), memory_bytes, path, weights)
 
 def leaf_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
