@@ -8,12 +8,13 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport IN_TEST
 
-.PHONY: help env book test sync notebooks pytest check reference readme clean clean-all
+.PHONY: help env book test lint sync notebooks pytest check reference readme clean clean-all
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book       the book: install, run the experiments (quick preset), render; prints the path of its front page'
-	@echo 'make test       export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
+	@echo 'make test       lint, export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
+	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff'
 	@echo 'make check      make test, 2,000 random grammars, the slow tests, and every page of the full book in the browser'
 	@echo 'make reference EXP=phase_transition   the reference preset of an experiment, results into book/reference/'
 	@echo 'make readme     README.md from nbs/index.ipynb'
@@ -38,8 +39,11 @@ timed = @start=$$(date +%s); echo "== $(1)"; $(2) || exit 1; echo "$$(($$(date +
 
 test: env
 	@rm -f .venv/parts
-	@$(MAKE) --no-print-directory sync notebooks pytest
+	@$(MAKE) --no-print-directory lint sync notebooks pytest
 	@echo '== slowest parts'; sort -rn .venv/parts
+
+lint: env
+	$(call timed,ruff and mypy,$(BIN)/ruff check . && $(BIN)/mypy)
 
 sync: env
 	$(call timed,export in sync,$(BIN)/python tests/in_sync.py)

@@ -12,6 +12,7 @@ import json
 import math
 import multiprocessing as mp
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -196,6 +197,20 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
     (site/"_config.yml").write_text(yaml.safe_dump(config))
 
 
+def leftover_tex(html: Path) -> list[str]:
+    "Where dollar signs or TeX commands are left in the text of a page, outside of code and mathematics."
+    from bs4 import BeautifulSoup
+    found = []
+    for page in sorted(html.rglob("*.html")):
+        article = BeautifulSoup(page.read_text(), "html.parser").find("article")
+        if article is None: continue
+        for element in article.select("script, style, pre, code, .math, svg, figure img"): element.decompose()
+        for match in re.finditer(r"\$|\\[A-Za-z]+", text := article.get_text(" ")):
+            around = " ".join(text[max(0, match.start() - 40):match.end() + 40].split())
+            found.append(f"{page.relative_to(html)}: {around}")
+    return found
+
+
 def render(site: Path, to: Path) -> Path:
     "Run Jupyter Book with warnings as errors; the path of the front page."
     html = to/"_build"/"html"
@@ -203,6 +218,7 @@ def render(site: Path, to: Path) -> Path:
     command = [Path(sys.executable).parent/"jupyter-book", "build", str(site), "--path-output", str(to),
                "-W", "-n", "--keep-going", "--all", "-q"]
     if subprocess.run(command).returncode: raise SystemExit("the book has warnings or errors, listed above")
+    if left := leftover_tex(html): raise SystemExit("TeX is left in the text of the book:\n" + "\n".join(left))
     return html/"index.html"
 
 
