@@ -63,7 +63,8 @@ def one_at_a_time(grammar, e):
         row = []
         for i, d in enumerate(down):
             left, right = up[l + 1][2 * i], up[l + 1][2 * i + 1]
-            for x in (torch.einsum("abc,a,c->b", table, d, right), torch.einsum("abc,a,b->c", table, d, left)): row.append(x / x.sum())
+            for x in (torch.einsum("abc,a,c->b", table, d, right), torch.einsum("abc,a,b->c", table, d, left)):
+                row.append(x / x.sum())
         down = row
     out = torch.stack([d * u for d, u in zip(down, up[-1])])
     return out / out.sum(-1, keepdim=True)

@@ -218,7 +218,8 @@ def render(site: Path, to: Path) -> Path:
     command = [Path(sys.executable).parent/"jupyter-book", "build", str(site), "--path-output", str(to),
                "-W", "-n", "--keep-going", "--all", "-q"]
     if subprocess.run(command).returncode: raise SystemExit("the book has warnings or errors, listed above")
-    if left := leftover_tex(html): raise SystemExit("TeX is left in the text of the book:\n" + "\n".join(left))
+    if left := leftover_tex(html):
+        raise SystemExit("TeX is left in the text of the book:\n" + "\n".join(left))
     return html/"index.html"
 
 

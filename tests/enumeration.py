@@ -30,7 +30,8 @@ def layered(draw, uneven=False, max_leaves=8):
     rules = {}
     for parents, children, s in zip(alphabets, alphabets[1:], arity):
         one = st.lists(st.sampled_from(children), min_size=1 if uneven else s, max_size=s).map(tuple)
-        for a in parents: rules[a] = [(e, draw(weight)) for e in draw(st.lists(one, min_size=1, max_size=3, unique=True))]
+        for a in parents:
+            rules[a] = [(e, draw(weight)) for e in draw(st.lists(one, min_size=1, max_size=3, unique=True))]
     return {"root_symbols": alphabets[0], "terminal_symbols": alphabets[-1], "rules": rules, "alphabets": alphabets,
             "root_weights": [draw(weight) for _ in alphabets[0]]}
 

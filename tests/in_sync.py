@@ -20,4 +20,5 @@ for command in ([tools/"nbdev_clean"], [tools/"nbdev_export"], [sys.executable, 
     subprocess.run(command, cwd=ROOT, check=True)
 after = state()
 changed = sorted(f for f in before.keys() | after.keys() if before.get(f) != after.get(f))
-if changed: sys.exit(f"were not what nbdev_clean, nbdev_export and make readme write, and are now: {', '.join(changed)}")
+if changed:
+    sys.exit(f"were not what nbdev_clean, nbdev_export and make readme write, and are now: {', '.join(changed)}")

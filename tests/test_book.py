@@ -40,7 +40,8 @@ def test_links_inside_the_book_lead_somewhere(pages, book):
                 address, anchor = urldefrag(link)
                 target = (path.parent/unquote(urlsplit(address).path)).resolve() if address else path
                 lost_anchor = anchor and target in anchors and unquote(anchor) not in anchors[target]
-                if not target.is_relative_to(book) or not target.exists() or lost_anchor: broken.append((path.name, link))
+                if not target.is_relative_to(book) or not target.exists() or lost_anchor:
+                    broken.append((path.name, link))
     assert not broken, broken
 
 

@@ -94,7 +94,8 @@ def test_denoisers_smoke_and_resumption(tmp_path):
         tables.append([(results/f"{name}.csv").read_bytes() for name in ("gaps", "each", "by_time", "seconds")])
     assert tables[0] == tables[1]
     table = pd.read_csv(results/"gaps.csv")
-    assert list(zip(table.network, table.noise)) == [(a, b) for a in ("transformer", "unet") for b in ("masking", "gaussian")] and (table.gap > 0).all()
+    assert list(zip(table.network, table.noise)) == [(a, b) for a in ("transformer", "unet") for b in ("masking", "gaussian")]
+    assert (table.gap > 0).all()
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -114,7 +115,8 @@ def test_the_reference_run_meets_its_target():
     """The committed reference: 0.01 nats a masked token for the transformer, from three seeds; every network under every noise is there."""
     kept = ROOT/"book"/"reference"/"denoisers"
     table, record = pd.read_csv(kept/"gaps.csv").set_index(["network", "noise"]), json.loads((kept/"run.json").read_text())
-    assert record["parameters"]["seeds"][0] == 3 and record["parameters"]["noises"][0] == "masking" and [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
+    assert record["parameters"]["seeds"][0] == 3 and record["parameters"]["noises"][0] == "masking"
+    assert [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
     assert table.gap["transformer", "masking"] <= 0.01 and len(table) == 9
 
 
@@ -132,7 +134,8 @@ def test_samplers_smoke_and_resumption(tmp_path):
         tables.append([(results/f"{name}.csv").read_bytes() for name in names])
     assert tables[0] == tables[1]
     valid = pd.read_csv(results/"validity.csv").set_index(["noise", "sampler", "steps", "level"]).valid
-    assert valid["masking", "unmask", 8].eq(1).all() and valid["masking", "unmask", 2, 0] < 1 and valid.xs(3, level="level").eq(1).all()
+    assert valid["masking", "unmask", 8].eq(1).all() and valid["masking", "unmask", 2, 0] < 1
+    assert valid.xs(3, level="level").eq(1).all()
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -150,7 +153,8 @@ def test_samplers_refused_before_any_work(tmp_path, arguments, message):
 def test_the_reference_run_of_the_samplers_is_grammatical():
     """The committed reference: for each noise some sampler brings back 99 % and more with a derivation, from the exact denoiser."""
     table = pd.read_csv(ROOT/"book"/"reference"/"samplers"/"orders.csv")
-    assert (table.groupby("noise").at_most.max() >= 0.99).all() and set(table.noise) == {"masking", "uniform", "gaussian"}
+    assert (table.groupby("noise").at_most.max() >= 0.99).all()
+    assert set(table.noise) == {"masking", "uniform", "gaussian"}
 
 
 PREDICTIONS = ROOT/"nbs"/"experiments"/"predictions.ipynb"
@@ -200,7 +204,8 @@ def test_the_reference_run_of_the_predictions_meets_its_target():
     """The committed reference: thirteen shapes under four noises, errors of 0.005 at most on both sides, and 95 % of the differences within 0.01."""
     table = pd.read_csv(ROOT/"book"/"reference"/"predictions"/"half_levels.csv")
     assert len(table) == 52 and table[["measured_se", "predicted_se"]].max().max() <= 0.005
-    assert (table.difference.abs() <= 0.01).mean() >= 0.95 and (table.difference.abs() < 4 * table.difference_se + 1e-3).all()
+    assert (table.difference.abs() <= 0.01).mean() >= 0.95
+    assert (table.difference.abs() < 4 * table.difference_se + 1e-3).all()
 
 
 @pytest.mark.parametrize("name, files, table, rows", [

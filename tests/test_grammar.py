@@ -44,7 +44,8 @@ def test_against_enumeration(family, data, seed):
     spec = data.draw(specs(family))
     g, every = HierarchicalGrammar(spec), derivations(spec)
     law, (probability, best) = dict(every), string_law(every)
-    assert len(law) == len(every) == g.count() and g.count_strings() == len(probability) >= count_strings_at_least(g.tables)
+    assert len(law) == len(every) == g.count()
+    assert g.count_strings() == len(probability) >= count_strings_at_least(g.tables)
     assert math.isclose(g.entropy(), -sum(p * math.log(p) for _, p in every), rel_tol=1e-9, abs_tol=1e-9)
     listed = [torch.cat(x) for x in zip(*g.enumerate(block=700))]
     assert set(rows(g, listed)) == set(law)
@@ -57,7 +58,8 @@ def test_against_enumeration(family, data, seed):
 
     anything = torch.randint(g.vocab[-1], (50, g.n_leaves), generator=torch.Generator().manual_seed(seed))
     in_support = torch.tensor([tuple(g.alphabet(-1)[a] for a in x) in probability for x in anything.tolist()])
-    assert (g.log_prob(anything) > -math.inf).equal(in_support) and g.valid(anything)[0][:, 0].equal(in_support)
+    assert (g.log_prob(anything) > -math.inf).equal(in_support)
+    assert g.valid(anything)[0][:, 0].equal(in_support)
 
     assert set(rows(g, g.sample(100, seed=seed))) <= set(law)
     assert set(g.decode(g.sample_unique(len(probability), seed=seed)[-1])) == set(g.decode(leaves))
@@ -77,7 +79,8 @@ def test_in_and_out(family, data, seed):
     for levels, _ in derivations(spec): of[tuple(a for a in levels[-1] if a)].add(levels[-1])
     for string, fit in itertools.islice(of.items(), 20):
         text = separator(g.tables).join(string)
-        if len(fit) == 1: assert g.encode([text])[0].tolist() == indices(g, [()] * g.depth + [next(iter(fit))])[-1]
+        if len(fit) == 1:
+            assert g.encode([text])[0].tolist() == indices(g, [()] * g.depth + [next(iter(fit))])[-1]
         else:
             with pytest.raises(ValueError, match="fits two alignments"): g.encode([text])
 
@@ -93,7 +96,8 @@ def test_nodes_against_enumeration(family, data):
     a, b = data.draw(st.sampled_from(nodes)), data.draw(st.sampled_from(nodes))
     joint = np.zeros((g.vocab[a[0]], g.vocab[b[0]]))
     for levels, p in every: joint[g.alphabet(a[0]).index(levels[a[0]][a[1]]), g.alphabet(b[0]).index(levels[b[0]][b[1]])] += p
-    assert np.allclose(g.joint(a, b), joint, atol=1e-12) and np.allclose(g.marginal(a[0])[a[1]], joint.sum(1), atol=1e-12)
+    assert np.allclose(g.joint(a, b), joint, atol=1e-12)
+    assert np.allclose(g.marginal(a[0])[a[1]], joint.sum(1), atol=1e-12)
     apart = joint.sum(1, keepdims=True) * joint.sum(0)
     information = (joint[joint > 0] * np.log(joint[joint > 0] / apart[joint > 0])).sum()
     for asked in (g.mutual_information(a, b), g.mutual_information(a[0], b[0])[a[1], b[1]], g.mutual_information(a, b[0])[b[1]]):
@@ -163,7 +167,8 @@ def accepted(observed, expected):
     observed, expected = np.asarray(observed, float), np.asarray(expected, float)
     assert observed[expected == 0].sum() == 0
     small = expected < 5
-    if small.any(): observed, expected = np.append(observed[~small], observed[small].sum()), np.append(expected[~small], expected[small].sum())
+    if small.any():
+        observed, expected = np.append(observed[~small], observed[small].sum()), np.append(expected[~small], expected[small].sum())
     keep = expected > 0
     return chisquare(observed[keep], expected[keep]).pvalue
 
@@ -218,10 +223,13 @@ def test_resample_follows_the_law(synonym):
 
 def nltk_cases():
     "Sixty grammars: twenty ambiguous, ten each of random, weighted, filtered and ragged ones."
-    for seed in range(20): yield ambiguous(v=[2, 3, 3], m=[2, 3], s=[2, 2], L=2, shared=(0.5, 1.0)[seed % 2], weights=("dirichlet", 1.), seed=seed)
+    for seed in range(20):
+        yield ambiguous(v=[2, 3, 3], m=[2, 3], s=[2, 2], L=2, shared=(0.5, 1.0)[seed % 2], weights=("dirichlet", 1.), seed=seed)
     for seed in range(10): yield HierarchicalGrammar.random(v=3, m=2, s=2, L=2, seed=seed)
-    for seed in range(10): yield HierarchicalGrammar.random(v=[2, 3, 4], m=[2, 3], s=[3, 2], L=2, weights=("zipf", 1.), seed=seed)
-    for seed in range(10): yield filtered(HierarchicalGrammar.random(v=3, m=2, s=2, L=2, seed=seed), 1 + seed % 2)
+    for seed in range(10):
+        yield HierarchicalGrammar.random(v=[2, 3, 4], m=[2, 3], s=[3, 2], L=2, weights=("zipf", 1.), seed=seed)
+    for seed in range(10):
+        yield filtered(HierarchicalGrammar.random(v=3, m=2, s=2, L=2, seed=seed), 1 + seed % 2)
     for seed in range(10): yield ragged(v=3, m=2, L=2, lengths=(1, 2), weights=("zipf", 1.), seed=seed)
 
 
@@ -262,7 +270,8 @@ def test_more_derivations_than_64_bits(weights):
     "Distinct strings where derivations overflow 64 bits; under the steep law most draws are repeats, and clocks take over."
     g = HierarchicalGrammar.random(v=16, m=4, s=2, L=8, weights=weights, seed=0)
     levels = g.sample_unique(3000, seed=0)
-    assert g.count() > 2**64 and len(levels[-1].unique(dim=0)) == 3000 and (g.log_joint(levels) > -math.inf).all()
+    assert g.count() > 2**64 and len(levels[-1].unique(dim=0)) == 3000
+    assert (g.log_joint(levels) > -math.inf).all()
     ranks = next(g.enumerate(start=g.count() - 3))
     assert len(ranks[0]) == 3 and (g.log_joint(ranks) > -math.inf).all()
 
@@ -281,6 +290,7 @@ def test_large_alphabets_and_many_productions():
     g = HierarchicalGrammar.random(v=[1, 400, 3], m=[1000, 1], s=[2, 6], L=2, seed=0)
     levels = g.sample(20000, seed=0)
     assert (g.log_joint(levels[:2] + [levels[2]])[:200] > -math.inf).all()
-    with pytest.raises(ValueError, match="dtype=torch.uint8 does not hold 400 symbols"): g.sample(2, dtype=torch.uint8)
+    with pytest.raises(ValueError, match="dtype=torch.uint8 does not hold 400 symbols"):
+        g.sample(2, dtype=torch.uint8)
     _, counts = levels[1].unique(dim=0, return_counts=True)
     assert len(counts) == 1000 and ((counts - 20).abs() < 5.5 * math.sqrt(20)).all()

@@ -148,7 +148,8 @@ def source_read():
     return source_read
 
 
-def code(source, outputs=(), tags=()): return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": list(outputs)}
+def code(source, outputs=(), tags=()):
+    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": list(outputs)}
 def text(source): return {"cell_type": "markdown", "source": source, "metadata": {}}
 
 
@@ -157,7 +158,8 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
                     code("#| export\ndef f(): return 1"), code("f()"), code("import nbdev; nbdev.nbdev_export()")]}
     shown = source_read.readable(nb)["cells"]
     assert [c["source"] for c in shown] == ["# title", "import os", "def f(): return 1", "f()"]
-    assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"] and shown[2]["metadata"]["tags"] == ["definition"]
+    assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"]
+    assert shown[2]["metadata"]["tags"] == ["definition"]
 
 
 def test_figures_take_their_name_and_caption(source_read):
@@ -177,4 +179,5 @@ def test_labels_are_kept_apart_where_a_notebook_makes_two_pages(source_read):
     nb = {"cells": [code("#| label: fig-a\nplot()"), text("(here)=\nSee {numref}`fig-a`, {ref}`text <here>` and {eq}`eq-other`.\n$$ x $$ (eq-x)\n{eq}`eq-x`")]}
     a, b = source_read.rename(nb, "-2")["cells"]
     assert a["source"].startswith("#| label: fig-a-2\n")
-    assert b["source"] == "(here-2)=\nSee {numref}`fig-a-2`, {ref}`text <here-2>` and {eq}`eq-other`.\n$$ x $$ (eq-x-2)\n{eq}`eq-x-2`"
+    assert b["source"] == ("(here-2)=\nSee {numref}`fig-a-2`, {ref}`text <here-2>` and {eq}`eq-other`.\n"
+                           "$$ x $$ (eq-x-2)\n{eq}`eq-x-2`")

@@ -40,7 +40,8 @@ def test_posterior_against_enumeration(family, data, seed, kind):
             for b in range(2):
                 levels, log_z = enumerated(every, g, e[b])
                 assert beliefs.log_z[b] == log_z or abs(beliefs.log_z[b] - log_z) <= tol
-                for got, want in zip(beliefs.levels, levels): assert np.abs(got[b].double().numpy() - want).max() <= tol
+                for got, want in zip(beliefs.levels, levels):
+                    assert np.abs(got[b].double().numpy() - want).max() <= tol
     best, value = max_posterior(g, torch.tensor(e))
     score = np.array([[math.log(p) + sum(e[b, i, a] for i, a in enumerate(indices(g, levels)[-1])) for levels, p in every] for b in range(2)])
     joint = g.log_joint([l.clamp(min=0) for l in best]) + torch.tensor(e).gather(-1, best[-1].clamp(min=0)[..., None])[..., 0].sum(-1)
