@@ -63,7 +63,8 @@ def test_imports_only_from_rows_above(module):
 
 def test_modules_use_only_what_they_define_or_import():
     files = [str(source(m)) for m in MODULES]
-    done = subprocess.run([sys.executable, "-m", "pyflakes", *files], capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-m", "ruff", "check", "--select", "F", *files],
+                          capture_output=True, text=True)
     assert done.returncode == 0, done.stdout
 
 
