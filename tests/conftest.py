@@ -21,8 +21,9 @@ def root() -> Path:
 
 @pytest.fixture(scope="session")
 def book(tmp_path_factory) -> Path:
-    """The HTML of a book: that of RHMDIFF_BOOK, else one built here with every page, the experiments on their smoke
-    preset and the library's pages not executed. Sphinx warnings are errors."""
+    """The HTML of a book: that of RHMDIFF_BOOK, else one built here.
+
+    It has every page, experiments on their smoke preset, library pages not executed. Warnings are errors."""
     if given := os.environ.get("RHMDIFF_BOOK"): return Path(given).resolve()
     to = tmp_path_factory.mktemp("book")
     command = [sys.executable, ROOT/"book"/"build.py", "--preset", "smoke", "--plain", "--to", to]

@@ -1,4 +1,4 @@
-"""A second judge: grammars drawn by hypothesis, and every question answered by listing all derivations in plain Python."""
+"""A second judge: grammars drawn by hypothesis, and every question answered by listing all derivations."""
 import itertools
 import math
 import os
@@ -14,13 +14,15 @@ GRAMMARS = int(os.environ.get("RHMDIFF_GRAMMARS", 200))  # `make check` asks for
 FAMILIES = ("layered", "uneven lengths", "random", "ambiguous", "filtered", "ragged")
 many = settings(max_examples=-(-GRAMMARS // len(FAMILIES)),  # for each family
                 derandomize=True, deadline=None, database=None,
-                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large])
+                suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much,
+                                       HealthCheck.data_too_large])
 
 
 @st.composite
 def layered(draw, uneven=False, max_leaves=8):
-    """Spec dicts of layered grammars: any alphabet sizes, arities 1 to 4, uneven productions and weights, often ambiguous;
-    with `uneven`, expansions of several lengths in one level."""
+    """Spec dicts of layered grammars: any alphabet sizes, arities 1 to 4, uneven productions and weights.
+
+    They are often ambiguous. With `uneven` a level has expansions of several lengths."""
     arity = []
     for _ in range(draw(st.integers(1, 3))):
         arity.append(draw(st.integers(1, min(4, max_leaves // math.prod(arity)))))
@@ -32,8 +34,8 @@ def layered(draw, uneven=False, max_leaves=8):
         one = st.lists(st.sampled_from(children), min_size=1 if uneven else s, max_size=s).map(tuple)
         for a in parents:
             rules[a] = [(e, draw(weight)) for e in draw(st.lists(one, min_size=1, max_size=3, unique=True))]
-    return {"root_symbols": alphabets[0], "terminal_symbols": alphabets[-1], "rules": rules, "alphabets": alphabets,
-            "root_weights": [draw(weight) for _ in alphabets[0]]}
+    return {"root_symbols": alphabets[0], "terminal_symbols": alphabets[-1], "rules": rules,
+            "alphabets": alphabets, "root_weights": [draw(weight) for _ in alphabets[0]]}
 
 
 def fitting(parents, m, tuples):
@@ -48,8 +50,11 @@ def members(draw, family):
     L = draw(st.integers(1, 3))
     arities = [s for s in itertools.product(range(1, 5), repeat=L) if math.prod(s) <= 6]
     v = [draw(st.integers(2, 4)) for _ in range(L + 1)]
-    m, s, seed = [draw(st.integers(1, 3)) for _ in range(L)], list(draw(st.sampled_from(arities))), draw(st.integers(0, 2**32))
-    weights = draw(st.sampled_from([None, ("zipf", 0.7), ("zipf", 2.0), ("dirichlet", 0.5), ("dirichlet", 5.0)]))
+    m = [draw(st.integers(1, 3)) for _ in range(L)]
+    s = list(draw(st.sampled_from(arities)))
+    seed = draw(st.integers(0, 2**32))
+    kinds = [None, ("zipf", 0.7), ("zipf", 2.0), ("dirichlet", 0.5), ("dirichlet", 5.0)]
+    weights = draw(st.sampled_from(kinds))
     shared = draw(st.sampled_from([0.2, 0.5, 1.0])) if family == "ambiguous" or draw(st.booleans()) else 0.
     if family == "ragged":
         lengths = draw(st.sampled_from([(1, 2), (2, 3), (1, 3), (1, 2, 3)]))
@@ -59,7 +64,8 @@ def members(draw, family):
     if family == "random": shared = 0.
     for l in reversed(range(L)): v[l], m[l] = fitting(v[l], m[l], v[l + 1]**s[l])
     if v[0] == 1: shared = 0.
-    g = ambiguous(v, m, s, L, shared, weights=weights, seed=seed) if shared else HierarchicalGrammar.random(v, m, s, L, weights=weights, seed=seed)
+    if shared: g = ambiguous(v, m, s, L, shared, weights=weights, seed=seed)
+    else: g = HierarchicalGrammar.random(v, m, s, L, weights=weights, seed=seed)
     if family != "filtered": return g
     above = draw(st.integers(0, L - 1))
     return filtered(g, draw(st.integers(1, L - above)), above)
@@ -83,7 +89,9 @@ def count(spec):
 
 
 def derivations(spec):
-    """All derivations as [(levels of symbols, probability)]; levels are tuples, root first. Short expansions are padded with ''."""
+    """All derivations as [(levels of symbols, probability)]; levels are tuples, root first.
+
+    Short expansions are padded with ''."""
     arity = [max(len(e) for a in parents for e, _ in spec["rules"][a]) for parents in spec["alphabets"][:-1]]
 
     def productions(a, s):
@@ -99,7 +107,8 @@ def derivations(spec):
             out += [((row, *rest), math.prod(w for _, w in choice) * q) for rest, q in below(row, level + 1)]
         return out
     total = sum(spec["root_weights"])
-    return [(((a,), *rest), w / total * p) for a, w in zip(spec["root_symbols"], spec["root_weights"]) if w > 0 for rest, p in below((a,), 0)]
+    roots = [(a, w) for a, w in zip(spec["root_symbols"], spec["root_weights"]) if w > 0]
+    return [(((a,), *rest), w / total * p) for a, w in roots for rest, p in below((a,), 0)]
 
 
 def indices(grammar, levels):
@@ -108,9 +117,10 @@ def indices(grammar, levels):
 
 
 def posterior(every, grammar, log_evidence):
-    """(levels of posteriors (nodes, symbols), log Z) for evidence (n, v), as sums over all derivations, float64."""
+    "Levels of posteriors (nodes, symbols) and log Z for evidence (n, v): sums over all derivations, float64."
     known = [{a: i for i, a in enumerate(grammar.alphabet(l))} for l in range(grammar.depth + 1)]
-    score = np.array([math.log(p) + sum(log_evidence[i, known[-1][a]] for i, a in enumerate(levels[-1])) for levels, p in every])
+    def told(levels): return sum(log_evidence[i, known[-1][a]] for i, a in enumerate(levels[-1]))
+    score = np.array([math.log(p) + told(levels) for levels, p in every])
     top = score.max()
     log_z = top + math.log(np.exp(score - top).sum()) if top > -math.inf else -math.inf
     share = np.exp(score - log_z) if top > -math.inf else np.zeros(len(score))

@@ -1,4 +1,4 @@
-"""The built book: complete, its links whole, and in a browser without a network: no error, mathematics and figures there."""
+"""The built book: complete, its links whole; in a browser no error, no network, mathematics and figures."""
 import os
 import re
 from pathlib import Path
@@ -15,7 +15,8 @@ FRAME = {"genindex", "search"}  # pages that Sphinx adds
 @pytest.fixture(scope="module")
 def pages(book) -> dict[Path, BeautifulSoup]:
     "Every page of the book, parsed."
-    found = {path: BeautifulSoup(path.read_text(), "html.parser") for path in sorted(book.rglob("*.html")) if "_static" not in path.parts}
+    paths = [path for path in sorted(book.rglob("*.html")) if "_static" not in path.parts]
+    found = {path: BeautifulSoup(path.read_text(), "html.parser") for path in paths}
     assert found, f"no pages in {book}"
     return found
 
@@ -30,7 +31,10 @@ def test_every_page_of_the_contents_is_there(pages, book, root):
 
 
 def test_links_inside_the_book_lead_somewhere(pages, book):
-    anchors = {p: {t["id"] for t in page.find_all(id=True)} | {t["name"] for t in page.find_all("a", attrs={"name": True})} for p, page in pages.items()}
+    def anchors_of(page):
+        named = page.find_all("a", attrs={"name": True})
+        return {t["id"] for t in page.find_all(id=True)} | {t["name"] for t in named}
+    anchors = {path: anchors_of(page) for path, page in pages.items()}
     broken = []
     for path, page in pages.items():
         for tag, key in [("a", "href"), ("img", "src"), ("script", "src"), ("link", "href")]:
@@ -46,7 +50,8 @@ def test_links_inside_the_book_lead_somewhere(pages, book):
 
 
 def test_nothing_is_fetched_from_a_network(pages):
-    remote = [(p.name, e.get(key)) for p, page in pages.items() for tag, key in [("script", "src"), ("img", "src"), ("link", "href")]
+    parts = [("script", "src"), ("img", "src"), ("link", "href")]
+    remote = [(p.name, e.get(key)) for p, page in pages.items() for tag, key in parts
               for e in page.find_all(tag, attrs={key: True}) if urlsplit(e[key]).scheme in ("http", "https")]
     assert not remote, remote
 
@@ -63,15 +68,18 @@ def test_experiments_show_what_ran(pages, book):
     assert len(experiments) >= 2
     for path in experiments:
         images = [e for e in body(pages[path]).find_all("img") if e["src"].endswith(".png")]
-        assert images and all(e.find_parent("figure") for e in images), f"{path.name}: figures without a caption"
+        captioned = images and all(e.find_parent("figure") for e in images)
+        assert captioned, f"{path.name}: figures without a caption"
         preset = "quick" if "RHMDIFF_BOOK" in os.environ else "smoke"
         shown = re.search(r'^preset.*?= "(\w+)"', body(pages[path]).get_text(), re.M)
         assert shown and shown[1] == preset, f"{path.name}: the parameters that ran are not shown"
 
 
 def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(pages, book, root):
-    keys = [line.split("{")[1].rstrip(",\n") for line in (root/"book"/"references.bib").open() if line.startswith("@")]
-    entries = body(pages[book/"references.html"]).select(".citation, .footnote, dl.citation > dt, [role=doc-biblioentry]")
+    bibliography = (root/"book"/"references.bib").read_text().splitlines()
+    keys = [line.split("{")[1].rstrip(",") for line in bibliography if line.startswith("@")]
+    shown = ".citation, .footnote, dl.citation > dt, [role=doc-biblioentry]"
+    entries = body(pages[book/"references.html"]).select(shown)
     assert len(keys) == len(set(keys)) == len(entries)
 
 
@@ -91,19 +99,25 @@ def browser():
 
 def visit(browser, path: Path) -> dict:
     "Open a page from the file system; what went wrong, and what can be seen on it."
-    page, faults = browser.new_page(viewport={"width": 1280, "height": 900}), []
-    page.on("console", lambda m: faults.append(f"console: {m.text}") if m.type in ("error", "warning") else None)
+    page, faults = browser.new_page(viewport={"width": 1440, "height": 900}), []
+    def heard(message):
+        if message.type in ("error", "warning"): faults.append(f"console: {message.text}")
+    page.on("console", heard)
     page.on("pageerror", lambda e: faults.append(f"script: {e}"))
     page.on("requestfailed", lambda r: faults.append(f"failed: {r.url}"))
     page.on("request", lambda r: faults.append(f"network: {r.url}") if r.url.startswith("http") else None)
     page.goto(path.as_uri(), wait_until="load")
-    page.wait_for_function("!window.MathJax || !MathJax.startup || !MathJax.startup.promise || MathJax.startup.promise.then(() => true)", timeout=30_000)
+    page.wait_for_function("!window.MathJax || !MathJax.startup || !MathJax.startup.promise "
+                           "|| MathJax.startup.promise.then(() => true)", timeout=30_000)
     seen = page.evaluate("""() => ({
         written: document.querySelectorAll('.math').length,
         rendered: document.querySelectorAll('mjx-container svg').length,
         wrong: [...document.querySelectorAll('mjx-merror, [data-mjx-error]')].map(e => e.textContent),
-        blank: [...document.images].filter(i => i.loading != 'lazy' && (!i.complete || !i.naturalWidth)).map(i => i.src),
+        blank: [...document.images].filter(i => i.loading != 'lazy' && !(i.complete && i.naturalWidth))
+            .map(i => i.src),
         wide: document.documentElement.scrollWidth > window.innerWidth + 1,
+        cut: [...document.querySelectorAll('div.cell_input pre')]
+            .filter(e => e.scrollWidth > e.clientWidth + 1).map(e => e.textContent.slice(0, 80)),
         title: document.title})""")
     page.close()
     return {**seen, "faults": faults}
@@ -115,7 +129,8 @@ def test_pages_in_a_browser(browser, pages):
         seen = visit(browser, path)
         assert not seen["faults"], (path.name, seen["faults"])
         assert seen["rendered"] >= seen["written"], (path.name, "mathematics not rendered", seen)
-        assert not seen["wrong"] and not seen["blank"] and not seen["wide"] and seen["title"], (path.name, seen)
+        bad = seen["wrong"] or seen["blank"] or seen["wide"] or seen["cut"] or not seen["title"]
+        assert not bad, (path.name, seen)
 
 
 def test_search_works_from_the_file_system(browser, book):

@@ -13,9 +13,15 @@ NOTEBOOK = ROOT/"nbs"/"experiments"/"phase_transition.ipynb"
 
 
 def papermill(folder, *arguments, notebook=NOTEBOOK):
-    """Run the experiment in `folder` with `arguments`; the finished process. Its results go to `folder`/results."""
-    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "output", "results", *arguments]
+    "The finished process of an experiment run in `folder` with `arguments`; results go to `folder`/results."
+    command = [sys.executable, "-m", "papermill", str(notebook), "out.ipynb", "-p", "output", "results",
+               *arguments]
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
+
+
+def names_in(folder: Path) -> list[str]:
+    "The names of what a folder holds, sorted."
+    return sorted(p.name for p in folder.iterdir())
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +34,8 @@ def smoke(tmp_path_factory):
 
 def test_smoke_leaves_everything(smoke):
     results = smoke/"results"
-    assert sorted(p.name for p in results.iterdir()) == ["class.png", "curves.csv", "gap.png", "gaps.csv", "halves.csv", "levels.png", "network.png", "run.json"]
+    assert names_in(results) == ["class.png", "curves.csv", "gap.png", "gaps.csv", "halves.csv", "levels.png",
+                                 "network.png", "run.json"]
     record = json.loads((results/"run.json").read_text())
     assert record["parameters"]["preset"] == "smoke" and record["seed"] == 0
     assert {"versions", "commit", "device", "seconds", "threads", "summary"} <= set(record)
@@ -37,7 +44,8 @@ def test_smoke_leaves_everything(smoke):
     exact = table[table.source == "exact"]
     assert len(exact) == 3 * 3 * (3 + 4)  # noises × times × (levels of L = 2 and 3)
     assert table["mean"].between(0, 1 + 1e-9).all() and (exact.se >= 0).all()
-    cells = [c for c in nbformat.read(smoke/"out.ipynb", 4).cells if c.cell_type == "code" and c.source.strip()]
+    executed = nbformat.read(smoke/"out.ipynb", 4).cells
+    cells = [c for c in executed if c.cell_type == "code" and c.source.strip()]
     assert all(c.execution_count for c in cells)
 
 
@@ -45,10 +53,12 @@ def test_same_seed_same_tables(smoke, tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke")
     assert done.returncode == 0, done.stderr[-3000:]
     for name in ("curves", "halves", "gaps"):
-        assert (tmp_path/"results"/f"{name}.csv").read_bytes() == (smoke/"results"/f"{name}.csv").read_bytes(), name
+        first, second = (folder/"results"/f"{name}.csv" for folder in (smoke, tmp_path))
+        assert first.read_bytes() == second.read_bytes(), name
 
 
-@pytest.mark.parametrize("lists", [("-p", "depths", "[2, 3]", "-p", "noises", "belief"), ("-y", "{depths: [2, 3], noises: [belief]}")])
+@pytest.mark.parametrize("lists", [("-p", "depths", "[2, 3]", "-p", "noises", "belief"),
+                                   ("-y", "{depths: [2, 3], noises: [belief]}")])
 def test_lists_in_both_spellings(tmp_path, lists):
     done = papermill(tmp_path, "-p", "preset", "smoke", "-p", "v", "8", "-p", "m", "2", *lists)
     assert done.returncode == 0, done.stderr[-3000:]
@@ -61,7 +71,8 @@ def test_lists_in_both_spellings(tmp_path, lists):
     (("-p", "grammar", "TERNARY"), "grammar='TERNARY' is not one of rhm, BINARY_3_LEVEL_GRAMMAR"),
     (("-p", "noises", "[pink]"), "noises='pink' is not one of"),
     (("-p", "device", "tpu"), "device='tpu' is not one of"),
-    (("-p", "v", "4", "-p", "m", "5"), "m=5: 5 productions for each of v=4 symbols need 20 distinct tuples; v**s=16"),
+    (("-p", "v", "4", "-p", "m", "5"),
+     "m=5: 5 productions for each of v=4 symbols need 20 distinct tuples; v**s=16"),
     (("-p", "times", "[0.5, 1.5]"), "times=1.5 must be a number between 0.0 and 1.0"),
     (("-p", "preset", "slow"), "preset='slow' is not one of smoke, quick, reference"),
 ])
@@ -73,8 +84,9 @@ def test_refused_before_any_work(tmp_path, arguments, message):
 
 @pytest.mark.slow
 def test_thesis_grammar_quick(tmp_path):
-    """The quick preset's transformer reaches the optimum of the thesis' 3-level grammar under masking to 0.05 nats a masked token."""
-    done = papermill(tmp_path, "-p", "preset", "quick", "-p", "grammar", "BINARY_3_LEVEL_GRAMMAR", "-p", "noises", "masking")
+    "The quick preset's transformer is within 0.05 nats a masked token of the optimum on the 3-level grammar."
+    done = papermill(tmp_path, "-p", "preset", "quick", "-p", "grammar", "BINARY_3_LEVEL_GRAMMAR",
+                     "-p", "noises", "masking")
     assert done.returncode == 0, done.stderr[-3000:]
     gap, = pd.read_csv(tmp_path/"results"/"gaps.csv").gap
     assert 0 <= gap <= 0.05
@@ -90,19 +102,24 @@ def test_denoisers_smoke_and_resumption(tmp_path):
         done = papermill(tmp_path, "-p", "preset", "smoke", notebook=DENOISERS)
         assert done.returncode == 0, done.stderr[-3000:]
         results = tmp_path/"results"
-        assert sorted(p.name for p in results.iterdir()) == ["by_step.png", "by_time.csv", "by_time.png", "each.csv", "gaps.csv", "networks", "run.json", "seconds.csv"]
-        tables.append([(results/f"{name}.csv").read_bytes() for name in ("gaps", "each", "by_time", "seconds")])
+        assert names_in(results) == ["by_step.png", "by_time.csv", "by_time.png", "each.csv", "gaps.csv",
+                                     "networks", "run.json", "seconds.csv"]
+        kept = ("gaps", "each", "by_time", "seconds")
+        tables.append([(results/f"{name}.csv").read_bytes() for name in kept])
     assert tables[0] == tables[1]
     table = pd.read_csv(results/"gaps.csv")
-    assert list(zip(table.network, table.noise)) == [(a, b) for a in ("transformer", "unet") for b in ("masking", "gaussian")]
+    pairs = [(a, b) for a in ("transformer", "unet") for b in ("masking", "gaussian")]
+    assert list(zip(table.network, table.noise)) == pairs
     assert (table.gap > 0).all()
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (("-p", "networks", "[transformer, cnn]"), "networks='cnn' is not one of transformer, encoder_decoder, unet"),
+    (("-p", "networks", "[transformer, cnn]"),
+     "networks='cnn' is not one of transformer, encoder_decoder, unet"),
     (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
     (("-p", "dim", "18"), "dim=18 must be a multiple of 4"),
-    (("-p", "seeds", "[1, 2, 3]"), "seeds=[1, 2, 3] must be one number, or one for each of noises=['masking', 'gaussian']"),
+    (("-p", "seeds", "[1, 2, 3]"),
+     "seeds=[1, 2, 3] must be one number, or one for each of noises=['masking', 'gaussian']"),
     (("-p", "sees", "2"), "parameter='sees' is not one of"),
 ])
 def test_denoisers_refused_before_any_work(tmp_path, arguments, message):
@@ -112,9 +129,10 @@ def test_denoisers_refused_before_any_work(tmp_path, arguments, message):
 
 
 def test_the_reference_run_meets_its_target():
-    """The committed reference: 0.01 nats a masked token for the transformer, from three seeds; every network under every noise is there."""
+    "The committed reference: 0.01 nats a masked token for the transformer, from three seeds; none missing."
     kept = ROOT/"book"/"reference"/"denoisers"
-    table, record = pd.read_csv(kept/"gaps.csv").set_index(["network", "noise"]), json.loads((kept/"run.json").read_text())
+    table = pd.read_csv(kept/"gaps.csv").set_index(["network", "noise"])
+    record = json.loads((kept/"run.json").read_text())
     assert record["parameters"]["seeds"][0] == 3 and record["parameters"]["noises"][0] == "masking"
     assert [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
     assert table.gap["transformer", "masking"] <= 0.01 and len(table) == 9
@@ -130,7 +148,9 @@ def test_samplers_smoke_and_resumption(tmp_path):
         done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SAMPLERS)
         assert done.returncode == 0, done.stderr[-3000:]
         results = tmp_path/"results"
-        assert sorted(p.name for p in results.iterdir()) == sorted(["networks", "run.json", "validity.png", "agreement.png", "last_step.png", "ways.png", *(f"{name}.csv" for name in names)])
+        figures = ["validity.png", "agreement.png", "last_step.png", "ways.png"]
+        tables = [f"{name}.csv" for name in names]
+        assert names_in(results) == sorted(["networks", "run.json", *figures, *tables])
         tables.append([(results/f"{name}.csv").read_bytes() for name in names])
     assert tables[0] == tables[1]
     valid = pd.read_csv(results/"validity.csv").set_index(["noise", "sampler", "steps", "level"]).valid
@@ -151,7 +171,7 @@ def test_samplers_refused_before_any_work(tmp_path, arguments, message):
 
 
 def test_the_reference_run_of_the_samplers_is_grammatical():
-    """The committed reference: for each noise some sampler brings back 99 % and more with a derivation, from the exact denoiser."""
+    "The committed reference: some sampler of the exact denoiser is 99 % grammatical, for each noise."
     table = pd.read_csv(ROOT/"book"/"reference"/"samplers"/"orders.csv")
     assert (table.groupby("noise").at_most.max() >= 0.99).all()
     assert set(table.noise) == {"masking", "uniform", "gaussian"}
@@ -163,7 +183,8 @@ PREDICTIONS = ROOT/"nbs"/"experiments"/"predictions.ipynb"
 def test_predictions_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=PREDICTIONS)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == ["differences.png", "families.csv", "half_levels.csv", "points.csv", "run.json"]
+    assert names_in(tmp_path/"results") == ["differences.png", "families.csv", "half_levels.csv", "points.csv",
+                                            "run.json"]
     table = pd.read_csv(tmp_path/"results"/"half_levels.csv")
     assert len(table) == 4 and table.predicted.between(0, 1).all()
 
@@ -185,13 +206,15 @@ SUSCEPTIBILITY = ROOT/"nbs"/"experiments"/"susceptibility.ipynb"
 def test_susceptibility_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SUSCEPTIBILITY)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv", "run.json", "susceptibility.csv", "susceptibility.png"]
+    assert names_in(tmp_path/"results") == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv", "run.json",
+                                            "susceptibility.csv", "susceptibility.png"]
     table = pd.read_csv(tmp_path/"results"/"susceptibility.csv")
     assert len(table) == 16 and (table.chi.dropna() > 0).all()
 
 
 @pytest.mark.parametrize("arguments, message", [
-    (("-y", "shapes: [[8, 6, 2]]"), "shapes[0]=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
+    (("-y", "shapes: [[8, 6, 2]]"),
+     "shapes[0]=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
     (("-p", "trajectories", "1"), "trajectories=1 must be an integer at least 2"),
 ])
 def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
@@ -201,7 +224,9 @@ def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
 
 
 def test_the_reference_run_of_the_predictions_meets_its_target():
-    """The committed reference: thirteen shapes under four noises, errors of 0.005 at most on both sides, and 95 % of the differences within 0.01."""
+    """The committed reference: thirteen shapes under four noises, errors of 0.005 at most.
+
+    95 % of the differences are within 0.01."""
     table = pd.read_csv(ROOT/"book"/"reference"/"predictions"/"half_levels.csv")
     assert len(table) == 52 and table[["measured_se", "predicted_se"]].max().max() <= 0.005
     assert (table.difference.abs() <= 0.01).mean() >= 0.95
@@ -209,9 +234,12 @@ def test_the_reference_run_of_the_predictions_meets_its_target():
 
 
 @pytest.mark.parametrize("name, files, table, rows", [
-    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json", "single_grammars.csv"], "depths", 6),
-    ("exponents", ["collapse.png", "crossings.csv", "crossings.png", "curves.csv", "fits.csv", "run.json"], "curves", 56),
-    ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json", "times.png"], "collapses", 4),
+    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json",
+                "single_grammars.csv"], "depths", 6),
+    ("exponents", ["collapse.png", "crossings.csv", "crossings.png", "curves.csv", "fits.csv", "run.json"],
+     "curves", 56),
+    ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json",
+                    "times.png"], "collapses", 4),
 ])
 def test_phases_exponents_and_speciation_smoke(tmp_path, name, files, table, rows):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
@@ -222,10 +250,13 @@ def test_phases_exponents_and_speciation_smoke(tmp_path, name, files, table, row
 
 @pytest.mark.parametrize("name, arguments, message", [
     ("phases", ("-y", "depths: [[2, 3]]"), "depths has 1 lists for 2 shapes"),
-    ("exponents", ("-y", "shape: [8, 6, 2]"), "shape=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
-    ("speciation", ("-y", "sizes: [10, 1000000]"), "sizes: log 1000000 is not below the entropy of (4, 2, 2), L = 3"),
+    ("exponents", ("-y", "shape: [8, 6, 2]"),
+     "shape=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
+    ("speciation", ("-y", "sizes: [10, 1000000]"),
+     "sizes: log 1000000 is not below the entropy of (4, 2, 2), L = 3"),
 ])
 def test_phases_exponents_and_speciation_refused_before_any_work(tmp_path, name, arguments, message):
-    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
+    notebook = ROOT/"nbs"/"experiments"/f"{name}.ipynb"
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=notebook)
     assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
     assert not (tmp_path/"results").exists()

@@ -34,7 +34,9 @@ def string_law(every):
 
 def rows(grammar, levels):
     "Sampled levels as tuples of rows of symbols."
-    return [tuple(tuple(grammar.alphabet(l)[a] for a in x[i].tolist()) for l, x in enumerate(levels)) for i in range(len(levels[0]))]
+    def row(i: int) -> tuple:
+        return tuple(tuple(grammar.alphabet(l)[a] for a in x[i].tolist()) for l, x in enumerate(levels))
+    return [row(i) for i in range(len(levels[0]))]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -49,10 +51,12 @@ def test_against_enumeration(family, data, seed):
     assert math.isclose(g.entropy(), -sum(p * math.log(p) for _, p in every), rel_tol=1e-9, abs_tol=1e-9)
     listed = [torch.cat(x) for x in zip(*g.enumerate(block=700))]
     assert set(rows(g, listed)) == set(law)
-    assert torch.allclose(g.log_joint(listed).exp(), torch.tensor([law[r] for r in rows(g, listed)], dtype=torch.float64), rtol=1e-9)
+    known = torch.tensor([law[r] for r in rows(g, listed)], dtype=torch.float64)
+    assert torch.allclose(g.log_joint(listed).exp(), known, rtol=1e-9)
 
     leaves = torch.tensor([indices(g, [()] * g.depth + [x])[-1] for x in probability])
-    assert torch.allclose(g.log_prob(leaves).exp(), torch.tensor(list(probability.values()), dtype=torch.float64), rtol=1e-9)
+    summed = torch.tensor(list(probability.values()), dtype=torch.float64)
+    assert torch.allclose(g.log_prob(leaves).exp(), summed, rtol=1e-9)
     for x, parsed in zip(probability, rows(g, g.parse(leaves))):
         assert parsed[-1] == x and math.isclose(law[parsed], best[x], rel_tol=1e-9)
 
@@ -69,10 +73,13 @@ def test_against_enumeration(family, data, seed):
 @many
 @given(st.data(), st.integers(0, 2**32))
 def test_in_and_out(family, data, seed):
-    "Spec, JSON and NLTK lose nothing; equal grammars draw the same; a string is encoded as it was, or refused for having two alignments."
+    """Spec, JSON and NLTK lose nothing; equal grammars draw the same.
+
+    A string is encoded as it was, or refused for having two alignments."""
     spec = data.draw(specs(family, max_derivations=300))
     g = HierarchicalGrammar(spec)
-    for again in (HierarchicalGrammar(g.spec), HierarchicalGrammar(json.loads(json.dumps(g.spec))), from_nltk(to_nltk(g))):
+    by_json = HierarchicalGrammar(json.loads(json.dumps(g.spec)))
+    for again in (HierarchicalGrammar(g.spec), by_json, from_nltk(to_nltk(g))):
         assert again == g and hash(again) == hash(g) and again.spec["rules"].keys() == g.spec["rules"].keys()
         assert all(a.equal(b) for a, b in zip(again.sample(20, seed), g.sample(20, seed)))
     of = defaultdict(set)
@@ -95,12 +102,14 @@ def test_nodes_against_enumeration(family, data):
     nodes = [(l, i) for l in range(g.depth + 1) for i in range(g.tables.nodes[l])]
     a, b = data.draw(st.sampled_from(nodes)), data.draw(st.sampled_from(nodes))
     joint = np.zeros((g.vocab[a[0]], g.vocab[b[0]]))
-    for levels, p in every: joint[g.alphabet(a[0]).index(levels[a[0]][a[1]]), g.alphabet(b[0]).index(levels[b[0]][b[1]])] += p
+    def number(node, levels): return g.alphabet(node[0]).index(levels[node[0]][node[1]])
+    for levels, p in every: joint[number(a, levels), number(b, levels)] += p
     assert np.allclose(g.joint(a, b), joint, atol=1e-12)
     assert np.allclose(g.marginal(a[0])[a[1]], joint.sum(1), atol=1e-12)
     apart = joint.sum(1, keepdims=True) * joint.sum(0)
     information = (joint[joint > 0] * np.log(joint[joint > 0] / apart[joint > 0])).sum()
-    for asked in (g.mutual_information(a, b), g.mutual_information(a[0], b[0])[a[1], b[1]], g.mutual_information(a, b[0])[b[1]]):
+    of_levels, of_level = g.mutual_information(a[0], b[0]), g.mutual_information(a, b[0])
+    for asked in (g.mutual_information(a, b), of_levels[a[1], b[1]], of_level[b[1]]):
         assert math.isclose(asked, information, abs_tol=1e-10)
 
     level = data.draw(st.integers(0, g.depth - 1))
@@ -119,7 +128,7 @@ def test_nodes_against_enumeration(family, data):
 @many
 @given(st.data())
 def test_filtered_against_its_definition(family, data):
-    "The law of strings from the full hierarchy's, listed: nodes k levels under each node of a level independent given it."
+    "The distribution of strings from that of the full hierarchy: nodes k levels below independent given it."
     spec = data.draw(specs(family, max_derivations=60))
     g = HierarchicalGrammar(spec)
     above = data.draw(st.integers(0, g.depth - 1))
@@ -133,7 +142,8 @@ def test_filtered_against_its_definition(family, data):
             for j in range(width): given_node[a, j][levels[above + k][i * width + j]] += p
         for i, c in enumerate(levels[above + k]): below[c][levels[-1][i * span:(i + 1) * span]] += p
     def law(weights): return {x: w / sum(weights.values()) for x, w in weights.items()}
-    given_node, below = {key: law(w) for key, w in given_node.items()}, {key: law(w) for key, w in below.items()}
+    given_node = {key: law(w) for key, w in given_node.items()}
+    below = {key: law(w) for key, w in below.items()}
     expected = defaultdict(float)
     for ancestors, p in top.items():
         strings = {(): p}
@@ -148,27 +158,30 @@ def test_filtered_against_its_definition(family, data):
     f = filtered(g, k, above)
     leaves = torch.tensor([indices(g, [()] * g.depth + [x])[-1] for x in expected])
     assert f.count_strings() == len(expected)
-    assert torch.allclose(f.log_prob(leaves).exp(), torch.tensor(list(expected.values()), dtype=torch.float64), rtol=1e-9)
+    known = torch.tensor(list(expected.values()), dtype=torch.float64)
+    assert torch.allclose(f.log_prob(leaves).exp(), known, rtol=1e-9)
 
 
 def of_family(name, seed=0):
     "A small grammar of each family, and its derivations listed."
     base = HierarchicalGrammar.random(v=[2, 3, 4], m=[2, 2], s=[2, 2], L=2, seed=seed)
+    thin = HierarchicalGrammar.random([2, 3, 4], [2, 1], [2, 1], 2, weights=("zipf", 2.), seed=seed)
     g = {"random": lambda: base, "zipf": lambda: weighted(base, ("zipf", 1.5)),
          "dirichlet": lambda: weighted(base, ("dirichlet", 0.7), [1, 3], seed=seed),
-         "ambiguous": lambda: ambiguous(v=[2, 3, 3], m=[2, 2], s=[2, 1], L=2, shared=1.0, weights=("zipf", 1.), seed=seed),
-         "filtered": lambda: filtered(HierarchicalGrammar.random(v=[2, 3, 4], m=[2, 1], s=[2, 1], L=2, weights=("zipf", 2.), seed=seed), 1),
-         "ragged": lambda: ragged(v=[2, 3, 3], m=2, L=2, lengths=(1, 2), weights=("zipf", 1.), seed=seed)}[name]()
+         "ambiguous": lambda: ambiguous([2, 3, 3], [2, 2], [2, 1], 2, 1.0, weights=("zipf", 1.), seed=seed),
+         "filtered": lambda: filtered(thin, 1),
+         "ragged": lambda: ragged([2, 3, 3], 2, 2, lengths=(1, 2), weights=("zipf", 1.), seed=seed)}[name]()
     return g, derivations(g.spec)
 
 
 def accepted(observed, expected):
-    "The p-value of chi-square, cells with fewer than five expected pooled; nothing may be seen where nothing is expected."
+    "The p-value of chi-square, cells with fewer than five expected pooled; none seen where none is expected."
     observed, expected = np.asarray(observed, float), np.asarray(expected, float)
     assert observed[expected == 0].sum() == 0
     small = expected < 5
     if small.any():
-        observed, expected = np.append(observed[~small], observed[small].sum()), np.append(expected[~small], expected[small].sum())
+        observed = np.append(observed[~small], observed[small].sum())
+        expected = np.append(expected[~small], expected[small].sum())
     keep = expected > 0
     return chisquare(observed[keep], expected[keep]).pvalue
 
@@ -181,25 +194,32 @@ def test_sample_follows_the_law(name):
     g, every = of_family(name)
     rank = {levels: k for k, (levels, _) in enumerate(every)}
     for seed, dtype in ((0, torch.int64), (1, torch.uint8)):
-        observed = np.bincount([rank[r] for r in rows(g, g.sample(20000, seed=seed, dtype=dtype))], minlength=len(every))
+        drawn = rows(g, g.sample(20000, seed=seed, dtype=dtype))
+        observed = np.bincount([rank[r] for r in drawn], minlength=len(every))
         assert accepted(observed, 20000 * np.array([p for _, p in every])) > FALSE_ALARM
 
 
 @pytest.mark.parametrize("patience", [0., 0.9])
 @pytest.mark.parametrize("name", SMALL)
 def test_sample_unique_follows_the_law(name, patience):
-    "The first three of the distinct strings: the first a draw, each next one a draw among those that are left; by draws alone, and by clocks."
+    """The first three distinct strings: the first a draw, each next one a draw among those that are left.
+
+    By draws alone, and by clocks."""
     g, every = of_family(name)
     p, _ = string_law(every)
     strings, stream, draws, seen = list(p), generator(1), 2500, defaultdict(int)
-    for _ in range(draws): seen[tuple(r[-1] for r in rows(g, sample_unique_derivations(g.tables, 3, stream, patience)))] += 1
+    for _ in range(draws):
+        three = sample_unique_derivations(g.tables, 3, stream, patience)
+        seen[tuple(r[-1] for r in rows(g, three))] += 1
     first_two = {(x, y): p[x] * p[y] / (1 - p[x]) for x in strings for y in strings if x != y}
     pairs = defaultdict(int)
     for (x, y, z), k in seen.items():
         assert len({x, y, z}) == 3
         pairs[x, y] += k
     assert accepted([pairs[k] for k in first_two], [draws * w for w in first_two.values()]) > FALSE_ALARM
-    third = {z: sum(w * p[z] / (1 - p[x] - p[y]) for (x, y), w in first_two.items() if z not in (x, y)) for z in strings}
+    def last(z):
+        return sum(w * p[z] / (1 - p[x] - p[y]) for (x, y), w in first_two.items() if z not in (x, y))
+    third = {z: last(z) for z in strings}
     observed = defaultdict(int)
     for (_, _, z), k in seen.items(): observed[z] += k
     assert accepted([observed[z] for z in strings], [draws * third[z] for z in strings]) > FALSE_ALARM
@@ -218,30 +238,34 @@ def test_resample_follows_the_law(synonym):
     observed = defaultdict(int)
     for x in torch.cat(drawn[1:], 1).tolist(): observed[tuple(x)] += 1
     assert observed.keys() <= law.keys()
-    assert accepted([observed[k] for k in law], [20000 * p / sum(law.values()) for p in law.values()]) > FALSE_ALARM
+    expected = [20000 * p / sum(law.values()) for p in law.values()]
+    assert accepted([observed[k] for k in law], expected) > FALSE_ALARM
 
 
 def nltk_cases():
     "Sixty grammars: twenty ambiguous, ten each of random, weighted, filtered and ragged ones."
     for seed in range(20):
-        yield ambiguous(v=[2, 3, 3], m=[2, 3], s=[2, 2], L=2, shared=(0.5, 1.0)[seed % 2], weights=("dirichlet", 1.), seed=seed)
+        shared = (0.5, 1.0)[seed % 2]
+        yield ambiguous([2, 3, 3], [2, 3], [2, 2], 2, shared, weights=("dirichlet", 1.), seed=seed)
     for seed in range(10): yield HierarchicalGrammar.random(v=3, m=2, s=2, L=2, seed=seed)
     for seed in range(10):
-        yield HierarchicalGrammar.random(v=[2, 3, 4], m=[2, 3], s=[3, 2], L=2, weights=("zipf", 1.), seed=seed)
+        yield HierarchicalGrammar.random([2, 3, 4], [2, 3], [3, 2], 2, weights=("zipf", 1.), seed=seed)
     for seed in range(10):
         yield filtered(HierarchicalGrammar.random(v=3, m=2, s=2, L=2, seed=seed), 1 + seed % 2)
     for seed in range(10): yield ragged(v=3, m=2, L=2, lengths=(1, 2), weights=("zipf", 1.), seed=seed)
 
 
 def test_nltk_agrees():
-    """NLTK's chart parser, on strings of each language and on others: the sum over parses, and the best parse. For ragged grammars
-    both are taken over all rows of leaves that spell the string."""
+    """NLTK's chart parser on strings of each language and others: the sum over parses, and the best parse.
+
+    For ragged grammars both are taken over all rows of leaves that spell the string."""
     readings = 0
     for k, g in enumerate(nltk_cases()):
         parser = nltk.InsideChartParser(to_nltk(g), beam_size=0)
         listed = torch.cat([x[-1] for x in g.enumerate()]).unique(dim=0)
         spelt = defaultdict(list)
-        for row in listed: spelt[tuple(g.alphabet(-1)[a] for a in row.tolist() if a != g.empty[-1])].append(row)
+        for row in listed:
+            spelt[tuple(g.alphabet(-1)[a] for a in row.tolist() if a != g.empty[-1])].append(row)
         strings = sorted(spelt)[::max(1, len(spelt) // 3)][:3]
         other = [tuple(reversed(s)) for s in strings]
         for string in strings + [s for s in other if s not in spelt]:
@@ -250,8 +274,9 @@ def test_nltk_agrees():
             if string not in spelt: assert not trees, string
             else:
                 leaves = torch.stack(spelt[string])
-                assert math.isclose(g.log_prob(leaves).exp().sum(), sum(t.prob() for t in trees), rel_tol=1e-9)
-                assert math.isclose(g.log_joint(g.parse(leaves)).exp().max(), max(t.prob() for t in trees), rel_tol=1e-9)
+                p = [t.prob() for t in trees]
+                assert math.isclose(g.log_prob(leaves).exp().sum(), sum(p), rel_tol=1e-9)
+                assert math.isclose(g.log_joint(g.parse(leaves)).exp().max(), max(p), rel_tol=1e-9)
                 readings += len(trees) > 1
     assert k >= 49 and readings >= 20, "too few strings with more than one reading to judge ambiguity"
 
@@ -267,7 +292,7 @@ def test_valid_below_a_fault():
 
 @pytest.mark.parametrize("weights", [None, ("zipf", 6.0)])
 def test_more_derivations_than_64_bits(weights):
-    "Distinct strings where derivations overflow 64 bits; under the steep law most draws are repeats, and clocks take over."
+    "Distinct strings where derivations overflow 64 bits; with steep weights most draws are repeats."
     g = HierarchicalGrammar.random(v=16, m=4, s=2, L=8, weights=weights, seed=0)
     levels = g.sample_unique(3000, seed=0)
     assert g.count() > 2**64 and len(levels[-1].unique(dim=0)) == 3000
@@ -278,7 +303,8 @@ def test_more_derivations_than_64_bits(weights):
 
 def test_many_derivations_of_few_strings():
     "2**63 derivations all read xx...x: asking for two strings is an error, at once."
-    rules = {f"{l}{a}": [(f"{l + 1}0 {l + 1}0".split(), 1.), (f"{l + 1}0 {l + 1}1".split(), 1.)] for l in range(6) for a in "01"}
+    def pair(l, a): return f"{l + 1}0 {l + 1}{a}".split()
+    rules = {f"{l}{a}": [(pair(l, 0), 1.), (pair(l, 1), 1.)] for l in range(6) for a in "01"}
     rules |= {"60": [("x", 1.)], "61": [("x", 1.)]}
     g = HierarchicalGrammar({"root_symbols": ["00", "01"], "terminal_symbols": ["x"], "rules": rules})
     assert g.count() == 2**64 and g.count_strings() == 1

@@ -10,12 +10,13 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-NOTEBOOKS = sorted(p.relative_to(ROOT) for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts)
+FOUND = [p for p in (ROOT/"nbs").rglob("*.ipynb") if ".ipynb_checkpoints" not in p.parts]
+NOTEBOOKS = sorted(p.relative_to(ROOT) for p in FOUND)
 LIBRARY = [p for p in NOTEBOOKS if re.match(r"\d\d_", p.name)]
 EXPERIMENTS = [p for p in NOTEBOOKS if p.parent.name == "experiments"]
 STORY = [p.stem[3:] for p in LIBRARY if p.parent.name == "nbs"]
 ENGINE = [f"engine.{p.stem[3:]}" for p in LIBRARY if p.parent.name == "engine"]
-ROWS = [*STORY[:2], *ENGINE, *STORY[2:]]  # the house, ground floor first: core, plots, the engine room, the story
+ROWS = [*STORY[:2], *ENGINE, *STORY[2:]]  # ground floor first: core, plots, the engine room, the story
 FILES = [p.relative_to(ROOT/"rhmdiff") for p in (ROOT/"rhmdiff").rglob("*.py") if not p.stem.startswith("_")]
 MODULES = sorted(".".join(p.with_suffix("").parts) for p in FILES)
 
@@ -49,7 +50,8 @@ def cells(path: Path) -> list[dict]:
 
 def test_one_module_a_notebook():
     exported = [re.match(r"#\|\s*default_exp ([\w.]+)", c["source"]) for p in NOTEBOOKS for c in cells(p)]
-    assert sorted(m[1] for m in exported if m) == sorted(ROWS), "each library notebook, and no other, names the module of its own name"
+    named = sorted(m[1] for m in exported if m)
+    assert named == sorted(ROWS), "each library notebook, and no other, names the module of its own name"
     assert MODULES == sorted(ROWS), "a module without its notebook is left over from a renamed one"
 
 
@@ -69,12 +71,15 @@ def test_modules_use_only_what_they_define_or_import():
 
 
 def test_modules_import_fresh():
-    "Each alone, in an interpreter that has loaded none of the others; they leave torch's state as it was."
-    code = ("import sys, importlib, torch\nbefore = torch.get_default_dtype(), torch.get_rng_state(), torch.get_num_threads()\n"
+    "Each alone, in an interpreter that has loaded no other; torch and the environment stay as they were."
+    code = ("import sys, importlib, os, torch\n"
+            "before = (torch.get_default_dtype(), torch.get_rng_state(), torch.get_num_threads(),\n"
+            "          dict(os.environ))\n"
             "for m in sys.argv[1:]:\n"
             "    for k in [k for k in sys.modules if k.split('.')[0] == 'rhmdiff']: del sys.modules[k]\n"
             "    importlib.import_module('rhmdiff.' + m)\n"
-            "assert before[0] == torch.get_default_dtype() and before[1].equal(torch.get_rng_state()) and before[2] == torch.get_num_threads()")
+            "assert before[0] == torch.get_default_dtype() and before[1].equal(torch.get_rng_state())\n"
+            "assert before[2:] == (torch.get_num_threads(), dict(os.environ))")
     done = subprocess.run([sys.executable, "-c", code, *MODULES], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
@@ -95,7 +100,8 @@ def test_notebooks_are_committed_clean(path):
 def test_experiments_have_one_parameters_cell(path):
     tagged = [c for c in cells(path) if "parameters" in c["metadata"].get("tags", [])]
     assert len(tagged) == 1 and tagged[0]["cell_type"] == "code"
-    assert not any("injected-parameters" in c["metadata"].get("tags", []) for c in cells(path)), "an output of papermill"
+    injected = [c for c in cells(path) if "injected-parameters" in c["metadata"].get("tags", [])]
+    assert not injected, "an output of papermill"
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
@@ -124,19 +130,22 @@ def test_quarto_configuration():
     "Quarto refuses unknown project keys, and render globs that match nothing."
     assert (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
     project = yaml.safe_load((ROOT/"_quarto.yml").read_text())["project"]
-    assert set(project) <= {"title", "type", "render", "execute-dir", "output-dir", "lib-dir", "resources", "preview",
-                            "pre-render", "post-render", "detect"}
+    known = {"title", "type", "render", "execute-dir", "output-dir", "lib-dir", "resources", "preview",
+             "pre-render", "post-render", "detect"}
+    assert set(project) <= known
     for glob in project["render"]: assert list((ROOT/"nbs").glob(glob)), glob
 
 
 def test_every_installed_version_is_pinned():
     "The constraints hold one exact version each, and every dependency the project names is among them."
     tomllib = pytest.importorskip("tomllib")
-    lines = [line for line in (ROOT/"constraints.txt").read_text().splitlines() if line and not line.startswith("#")]
+    text = (ROOT/"constraints.txt").read_text()
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pins = {re.match(r"([\w.-]+)==[\w.]+$", line)[1].lower().replace("_", "-") for line in lines}
     assert len(pins) == len(lines)
     project = tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
-    named = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
+    extras = project["optional-dependencies"].values()
+    named = project["dependencies"] + [d for extra in extras for d in extra]
     assert {re.match(r"[\w.-]+", d)[0].lower().replace("_", "-") for d in named} <= pins
 
 
@@ -155,8 +164,9 @@ def text(source): return {"cell_type": "markdown", "source": source, "metadata":
 
 
 def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
-    nb = {"cells": [code("#| default_exp x"), code("#| export\nimport os"), text("# title"), code("#| hide\nimport pytest"),
-                    code("#| export\ndef f(): return 1"), code("f()"), code("import nbdev; nbdev.nbdev_export()")]}
+    nb = {"cells": [code("#| default_exp x"), code("#| export\nimport os"), text("# title"),
+                    code("#| hide\nimport pytest"), code("#| export\ndef f(): return 1"), code("f()"),
+                    code("import nbdev; nbdev.nbdev_export()")]}
     shown = source_read.readable(nb)["cells"]
     assert [c["source"] for c in shown] == ["# title", "import os", "def f(): return 1", "f()"]
     assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"]
@@ -165,20 +175,24 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
 
 def test_figures_take_their_name_and_caption(source_read):
     png, text_ = {"data": {"image/png": "", "text/plain": ""}}, {"data": {"text/plain": "0.3"}}
-    cell = source_read.readable({"cells": [code('#| label: fig-a\n#| fig-cap: "Where $x$: \\"so\\""\nplot()', [text_, png])]})["cells"][0]
+    figure = code('#| label: fig-a\n#| fig-cap: "Where $x$: \\"so\\""\nplot()', [text_, png])
+    cell = source_read.readable({"cells": [figure]})["cells"][0]
     assert cell["metadata"]["mystnb"]["figure"] == {"name": "fig-a", "caption": 'Where $x$: "so"'}
     assert cell["source"] == "plot()" and cell["outputs"] == [png]
 
 
 def test_parameters_are_shown_as_they_ran(source_read):
     defaults = 'preset = "quick"  # smoke, quick\nv: int = 8  # symbols\ndepths = [2,\n          4]  # levels'
-    nb = {"cells": [code(defaults, tags=["parameters"]), code("# Parameters\nv = 16\ndepths = [3]", tags=["injected-parameters"])]}
-    assert [c["source"] for c in source_read.readable(nb)["cells"]] == ['preset = "quick"  # smoke, quick\nv: int = 16  # symbols\ndepths = [3]  # levels']
+    injected = code("# Parameters\nv = 16\ndepths = [3]", tags=["injected-parameters"])
+    shown = source_read.readable({"cells": [code(defaults, tags=["parameters"]), injected]})["cells"]
+    assert [c["source"] for c in shown] == [
+        'preset = "quick"  # smoke, quick\nv: int = 16  # symbols\ndepths = [3]  # levels']
 
 
 def test_labels_are_kept_apart_where_a_notebook_makes_two_pages(source_read):
-    nb = {"cells": [code("#| label: fig-a\nplot()"), text("(here)=\nSee {numref}`fig-a`, {ref}`text <here>` and {eq}`eq-other`.\n$$ x $$ (eq-x)\n{eq}`eq-x`")]}
-    a, b = source_read.rename(nb, "-2")["cells"]
+    words = ("(here)=\nSee {numref}`fig-a`, {ref}`text <here>` and {eq}`eq-other`.\n"
+             "$$ x $$ (eq-x)\n{eq}`eq-x`")
+    a, b = source_read.rename({"cells": [code("#| label: fig-a\nplot()"), text(words)]}, "-2")["cells"]
     assert a["source"].startswith("#| label: fig-a-2\n")
     assert b["source"] == ("(here-2)=\nSee {numref}`fig-a-2`, {ref}`text <here-2>` and {eq}`eq-other`.\n"
                            "$$ x $$ (eq-x-2)\n{eq}`eq-x-2`")

@@ -7,7 +7,8 @@ import sys
 import numpy as np
 import pytest
 import torch
-from enumeration import FAMILIES, count, derivations, indices, many, posterior as enumerated, specs
+from enumeration import FAMILIES, count, derivations, indices, many, specs
+from enumeration import posterior as enumerated
 from hypothesis import Phase, find, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
@@ -43,8 +44,10 @@ def test_posterior_against_enumeration(family, data, seed, kind):
                 for got, want in zip(beliefs.levels, levels):
                     assert np.abs(got[b].double().numpy() - want).max() <= tol
     best, value = max_posterior(g, torch.tensor(e))
-    score = np.array([[math.log(p) + sum(e[b, i, a] for i, a in enumerate(indices(g, levels)[-1])) for levels, p in every] for b in range(2)])
-    joint = g.log_joint([l.clamp(min=0) for l in best]) + torch.tensor(e).gather(-1, best[-1].clamp(min=0)[..., None])[..., 0].sum(-1)
+    def told(b, levels): return sum(e[b, i, a] for i, a in enumerate(indices(g, levels)[-1]))
+    score = np.array([[math.log(p) + told(b, levels) for levels, p in every] for b in range(2)])
+    leaves = best[-1].clamp(min=0)[..., None]
+    joint = g.log_joint([l.clamp(min=0) for l in best]) + torch.tensor(e).gather(-1, leaves)[..., 0].sum(-1)
     for b in range(2):
         if score[b].max() == -math.inf: assert value[b] == -math.inf and all((l[b] == -1).all() for l in best)
         else: assert abs(value[b] - score[b].max()) < 1e-9 and abs(joint[b] - value[b]) < 1e-9
@@ -63,26 +66,31 @@ def test_posterior_against_enumeration(family, data, seed, kind):
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_posterior_samples_follow_the_joint_law(family):
-    "Whole derivations, not marginals: chi-square against enumeration, which would reject a right sampler once in 10,000 seeds, six times over."
+    """Whole derivations, not marginals: chi-square against enumeration.
+
+    It would reject a right sampler once in 10,000 seeds, six times over."""
     stream = np.random.default_rng(FAMILIES.index(family))
-    spec = find(specs(family, max_derivations=300), lambda spec: 20 < count(spec), settings=settings(derandomize=True, database=None, max_examples=2000, phases=[Phase.generate]))
+    same = settings(derandomize=True, database=None, max_examples=2000, phases=[Phase.generate])
+    spec = find(specs(family, max_derivations=300), lambda spec: 20 < count(spec), settings=same)
     g, every = HierarchicalGrammar(spec), derivations(spec)
     e = stream.normal(size=(g.n_leaves, g.vocab[-1]))
     code = {tuple(itertools.chain(*indices(g, levels))): k for k, (levels, _) in enumerate(every)}
-    score = np.array([math.log(p) + sum(e[i, a] for i, a in enumerate(indices(g, levels)[-1])) for levels, p in every])
+    def told(levels): return sum(e[i, a] for i, a in enumerate(indices(g, levels)[-1]))
+    score = np.array([math.log(p) + told(levels) for levels, p in every])
     law = np.exp(score - score.max())
     drawn = torch.cat(sample_posterior(g, torch.tensor(e).expand(20000, -1, -1), seed=1), 1)
     seen = np.bincount([code[tuple(x)] for x in drawn.tolist()], minlength=len(every))
     expected = 20000 * law / law.sum()
     small = expected < 5
-    seen, expected = np.append(seen[~small], seen[small].sum()), np.append(expected[~small], expected[small].sum())
+    seen = np.append(seen[~small], seen[small].sum())
+    expected = np.append(expected[~small], expected[small].sum())
     assert chisquare(seen[expected > 0], expected[expected > 0]).pvalue > 1e-4
 
 
 @settings(parent=many, max_examples=many.max_examples * 2)
 @given(st.data(), st.integers(0, 2**32), st.floats(0, 1), st.floats(-3, 38))
 def test_no_evidence_makes_nan(data, seed, zeros, size):
-    "A search over evidence of every size that float32 holds, with hard zeros: answers are probabilities or nothing, never NaN."
+    "Evidence of every size that float32 holds, with hard zeros: probabilities or nothing, never NaN."
     g = HierarchicalGrammar(data.draw(specs(data.draw(st.sampled_from(FAMILIES)))))
     rng = np.random.default_rng(seed)
     e = np.clip(rng.normal(size=(3, g.n_leaves, g.vocab[-1])) * 10.**size, -3e38, 3e38)
@@ -98,9 +106,11 @@ def test_no_evidence_makes_nan(data, seed, zeros, size):
 
 def test_without_numba_the_reference_path_answers():
     code = ("import sys; sys.modules['numba'] = None\n"
-            "import torch; from rhmdiff.grammar import HierarchicalGrammar; from rhmdiff.inference import posterior\n"
+            "import torch; from rhmdiff.grammar import HierarchicalGrammar\n"
+            "from rhmdiff.inference import posterior\n"
             "g = HierarchicalGrammar.random(4, 2, 2, 3); e = torch.randn(5, 8, 4)\n"
-            "assert all(a.equal(b) for a, b in zip(posterior(g, e).levels, posterior(g, e, path='reference').levels))\n"
+            "slow = posterior(g, e, path='reference').levels\n"
+            "assert all(a.equal(b) for a, b in zip(posterior(g, e).levels, slow))\n"
             "try: posterior(g, e, path='fast')\n"
             "except ValueError as error: print(error)")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
@@ -108,7 +118,7 @@ def test_without_numba_the_reference_path_answers():
 
 
 def test_threads_and_pieces_change_nothing():
-    "Bit for bit: a row's answer does not depend on the batch it stands in or on the threads that share the work."
+    "Bit for bit: a row's answer depends neither on the batch it stands in nor on the number of threads."
     g = HierarchicalGrammar.random(6, 3, 2, 5, seed=0)
     e = torch.randn(1500, 32, 6, generator=torch.Generator().manual_seed(0)) * 3
     before, whole = torch.get_num_threads(), leaf_posterior(g, e)
@@ -125,7 +135,8 @@ def test_deep_and_wide_trees(v, m, L):
     "16,384 leaves, and 256 symbols: both paths in float32 against float64."
     g = HierarchicalGrammar.random(v, m, 2, L, seed=0)
     x = g.sample(2, seed=0)[-1]
-    e = torch.where(x[..., None] == torch.arange(v), 0., -3.) + torch.randn(*x.shape, v, generator=torch.Generator().manual_seed(0))
+    noise = torch.randn(*x.shape, v, generator=torch.Generator().manual_seed(0))
+    e = torch.where(x[..., None] == torch.arange(v), 0., -3.) + noise
     exact = posterior(g, e.double(), path="reference")
     for path in ("reference", "fast"):
         single = posterior(g, e, path=path)
@@ -134,7 +145,7 @@ def test_deep_and_wide_trees(v, m, L):
 
 
 def test_class_transition_under_belief_noise():
-    """v=16, m=4, s=2, L=8: the mean field's critical noise is 0.80, and depth 8 is already sharp on both sides of it."""
+    "v=16, m=4, s=2, L=8: the mean field's critical noise is 0.80, and depth 8 is sharp on both sides of it."
     belief, means = make_process("belief", 16), {0.70: [], 0.88: []}
     for seed in range(3):
         g = HierarchicalGrammar.random(v=16, m=4, s=2, L=8, seed=seed)
@@ -147,10 +158,12 @@ def test_class_transition_under_belief_noise():
 
 @pytest.mark.slow
 def test_reference_reconstruction():
-    """(16,4,2), L=8, exact inference over 9,000 trees gave 0.826, 0.271 (belief 0.75, 0.80), 0.424 (masking 0.5), 0.444 (uniform 0.3).
+    """(16,4,2), L=8, exact inference over 9,000 trees gave 0.826 and 0.271 under belief noise 0.75 and 0.80,
+    0.424 under masking 0.5, 0.444 under uniform 0.3.
 
     100 grammars with 20 trees each leave standard errors of about 0.01; five of them are allowed."""
-    known = {("belief", 0.75): 0.826, ("belief", 0.80): 0.271, ("masking", 0.5): 0.424, ("uniform", 0.3): 0.444}
+    known = {("belief", 0.75): 0.826, ("belief", 0.80): 0.271, ("masking", 0.5): 0.424,
+             ("uniform", 0.3): 0.444}
     per_grammar = {k: [] for k in known}
     for seed in range(100):
         g = HierarchicalGrammar.random(v=16, m=4, s=2, L=8, seed=seed)

@@ -5,8 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from rhmdiff.theory import (correlation_exponent, critical_noise, fixed_point, mean_field_by_depth, mean_field_map, mean_field_slope,
-                            phase)
+from rhmdiff.theory import (
+    correlation_exponent,
+    critical_noise,
+    fixed_point,
+    mean_field_by_depth,
+    mean_field_map,
+    mean_field_slope,
+    phase,
+)
 
 SHAPES = [(v, m, s) for s, top in ((2, 16), (3, 6), (4, 4), (5, 3)) for v in range(2, top + 1) for m in range(1, v**(s - 1) + 1)]
 

@@ -6,15 +6,25 @@ import time
 
 import pytest
 import torch
-from hypothesis import given, settings, strategies as st
-
 from enumeration import FAMILIES, specs
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from rhmdiff.core import spawn
 from rhmdiff.diffusion import make_process
 from rhmdiff.grammar import HierarchicalGrammar
-from rhmdiff.models import BayesDenoiser, EncoderDecoder, GrammarHead, SiblingHead, TransformerClassifier, TransformerDenoiser, UNetDenoiser, ungrammatical_mass
+from rhmdiff.models import (
+    BayesDenoiser,
+    EncoderDecoder,
+    GrammarHead,
+    SiblingHead,
+    TransformerClassifier,
+    TransformerDenoiser,
+    UNetDenoiser,
+    ungrammatical_mass,
+)
 from rhmdiff.thesis import BINARY_3_LEVEL_GRAMMAR
-from rhmdiff.training import bayes_gap, nelbo, fit, grammar_stream
+from rhmdiff.training import bayes_gap, fit, grammar_stream, nelbo
 
 SCRIPT = """
 import sys, torch
