@@ -206,8 +206,8 @@ SUSCEPTIBILITY = ROOT/"nbs"/"experiments"/"susceptibility.ipynb"
 def test_susceptibility_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SUSCEPTIBILITY)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert names_in(tmp_path/"results") == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv", "run.json",
-                                            "susceptibility.csv", "susceptibility.png"]
+    assert names_in(tmp_path/"results") == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv",
+                                            "run.json", "susceptibility.csv", "susceptibility.png"]
     table = pd.read_csv(tmp_path/"results"/"susceptibility.csv")
     assert len(table) == 16 and (table.chi.dropna() > 0).all()
 
