@@ -1,12 +1,12 @@
-"""How fast grammars are sampled: ratios against the plain vectorised method, and cost and memory up to 10^8 tokens.
+"""How fast grammars are sampled: ratios against the plain vectorised method, cost and memory to 10^8 tokens.
 
     python benchmarks/grammar.py            # about a minute
     python benchmarks/grammar.py --threads 1
 
-The grammar is the Random Hierarchy Model with v=16, m=4, s=2, L=8, 20,000 samples of 256 tokens. The plain method draws, level by
-level, an int64 production index for every node, gathers its tuple, and flattens. Each ratio is of two runs in turn; medians of
-the ratios are printed with their quartiles. Memory is the growth of the process's peak beyond what it returns (read from
-/proc, so Linux only).
+The grammar is the Random Hierarchy Model with v=16, m=4, s=2, L=8, 20,000 samples of 256 tokens. The plain
+method draws, level by level, an int64 production index for every node, gathers its tuple, and flattens.
+Each ratio is of two runs in turn; medians of the ratios are printed with their quartiles. Memory is the
+growth of the process's peak beyond what it returns (read from /proc, so Linux only).
 """
 import argparse
 import os
@@ -41,7 +41,7 @@ def seconds(call):
 
 
 def ratio(slow, fast, rounds):
-    "Quartiles of time(slow) / time(fast), each pair run one after the other, and the median time of the fast one."
+    "Quartiles of time(slow) / time(fast), each pair run in turn, and the median time of the fast one."
     slow(), fast()
     pairs = np.array([(seconds(slow), seconds(fast)) for _ in range(rounds)])
     return np.quantile(pairs[:, 0] / pairs[:, 1], [0.5, 0.25, 0.75]), np.median(pairs[:, 1])
@@ -50,7 +50,9 @@ def ratio(slow, fast, rounds):
 def report(name, quartiles, fast, tokens, target=None):
     "One line of the table."
     wanted = "" if target is None else f"  target {target:g}"
-    print(f"{name:42s} {quartiles[0]:6.2f}  ({quartiles[1]:.2f} to {quartiles[2]:.2f}){wanted:14s}{tokens / fast / 1e6:8.0f} M tokens/s")
+    middle, low, high = quartiles
+    rate = f"{tokens / fast / 1e6:8.0f} M tokens/s"
+    print(f"{name:42s} {middle:6.2f}  ({low:.2f} to {high:.2f}){wanted:14s}{rate}")
 
 
 def resident(peak=False):
@@ -82,21 +84,35 @@ def main():
     set_threads(args.threads)
     if args.scale: return scale(args.scale)
     load = os.getloadavg()[0]
-    print(f"{args.threads} threads, load {load:.2f} before the start" + (": the machine is busy, do not trust the figures" if load > 0.5 else ""))
+    print(
+        f"{args.threads} threads, load {load:.2f} before the start"
+        + (": the machine is busy, do not trust the figures" if load > 0.5 else "")
+    )
     n, grammar = 20_000, HierarchicalGrammar.random(16, 4, 2, 8)
-    print(f"\n{n} samples of {grammar.n_leaves} tokens, time of the plain method over time of `sample`: median (quartiles)")
+    print(f"\n{n} samples of {grammar.n_leaves} tokens, time of the plain method over time of `sample`: "
+          "median (quartiles)")
     def sampler(g, dtype): return lambda: g.sample(n, seed=1, dtype=dtype)
     for name, dtype, target in (("dtype=torch.uint8", torch.uint8, 4), ("default dtype", torch.int64, 1.2)):
-        report(name, *ratio(lambda: plain(grammar, n, 1), sampler(grammar, dtype), args.rounds), n * 256, target)
-    for name, g in (("m=3, uint8", HierarchicalGrammar.random(16, 3, 2, 8)), ("Zipf weights, uint8", HierarchicalGrammar.random(16, 4, 2, 8, weights=("zipf", 1.))),
-                    ("arity 4 (L=4), uint8", HierarchicalGrammar.random(16, 4, 4, 4))):
+        report(
+            name, *ratio(lambda: plain(grammar, n, 1), sampler(grammar, dtype), args.rounds), n * 256, target
+        )
+    for name, g in (
+        ("m=3, uint8", HierarchicalGrammar.random(16, 3, 2, 8)),
+        ("Zipf weights, uint8", HierarchicalGrammar.random(16, 4, 2, 8, weights=("zipf", 1.0))),
+        ("arity 4 (L=4), uint8", HierarchicalGrammar.random(16, 4, 4, 4)),
+    ):
         report(name, *ratio(lambda: plain(g, n, 1), sampler(g, torch.uint8), args.rounds), n * g.n_leaves)
     print("(the plain method ignores weights: beside Zipf weights it is a yardstick of uniform draws)")
 
     print(f"\ncost by size, uint8, median of five calls; memory beyond the result, budget {BUDGET} MiB")
     sizes, costs = [5, 6, 7, 8], []
     for size in sizes:
-        out = subprocess.run([sys.executable, __file__, "--scale", str(size), "--threads", str(args.threads)], capture_output=True, text=True, check=True)
+        out = subprocess.run(
+            [sys.executable, __file__, "--scale", str(size), "--threads", str(args.threads)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
         cost, memory = map(float, out.stdout.split())
         costs.append(cost * 10**size)
         print(f"10^{size} tokens: {cost:6.2f} ns a token, {memory:6.1f} MiB")

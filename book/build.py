@@ -1,10 +1,11 @@
 """Build the book: execute its notebooks, stage the pages, render them.
 
     python book/build.py                                   # the whole book, as `make book` does
-    python book/build.py --preset smoke --plain --to /tmp  # a reduced one: tiny experiments, library pages not executed
+    python book/build.py --preset smoke --plain --to /tmp  # tiny experiments, library pages not executed
 
-Notebooks are committed without outputs. Copies are executed in `book/_stage/executed`, several at a time with one thread
-each, and kept there under a hash of what they depend on, so that a second build runs only what has changed.
+Notebooks are committed without outputs. Copies are executed in `book/_stage/executed`, several at a time with
+one thread each, and kept there under a hash of what they depend on, so that a second build runs only what has
+changed.
 """
 import argparse
 import hashlib
@@ -35,7 +36,7 @@ class Page:
     title: str = ""        # replaces the notebook's own heading where one notebook makes two pages
 
 
-# Experiments, in the order they are started. Two pages run one notebook, on random grammars and on a grammar of the thesis.
+# Experiments, in the order they are started. Two pages run one notebook, on different grammars.
 EXPERIMENTS = [
     Page("nbs/experiments/phase_transition", "nbs/experiments/phase_transition.ipynb"),
     Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
@@ -78,7 +79,7 @@ def record(executed: Path) -> Path:
 
 
 def execute(page: Page, preset: str, out: Path) -> float:
-    "Execute `page` into the notebook `out`; an experiment's results go into the folder beside it. Seconds taken."
+    "Execute `page` into the notebook `out`; an experiment's results go beside it. Seconds taken."
     from rhmdiff.runs import run
     say(f"started {page.name}")
     if page in EXPERIMENTS:
@@ -89,7 +90,7 @@ def execute(page: Page, preset: str, out: Path) -> float:
 
 
 def errors_to(log: Path) -> None:
-    "Send what this process and its kernels write to stderr to a file: kernels greet each start with a warning."
+    "Send what this process and its kernels write to stderr to a file: kernels start with a warning."
     os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND), 2)
 
 
@@ -106,7 +107,9 @@ def execute_all(pages: list[Page], preset: str, store: Path, jobs: int) -> dict[
     failed = []
     log = store/"log.txt"
     store.mkdir(parents=True, exist_ok=True)
-    with ProcessPoolExecutor(jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)) as pool:
+    with ProcessPoolExecutor(
+        jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)
+    ) as pool:
         futures = {pool.submit(execute, p, preset, out[p]): p for p in due}
         for done, future in enumerate(as_completed(futures), 1):
             page = futures[future]
@@ -141,7 +144,7 @@ def rows(head: list, body: list[list]) -> str:
 
 
 def findings(results: Path) -> dict:
-    "What the front page says of a run of phase_transition, as text: `{{ phase_transition.critical }}` and so on."
+    "What the front page says of a run of phase_transition: `{{ phase_transition.critical }}` and so on."
     import pandas as pd
     run = json.loads((results/"run.json").read_text())
     asked, found = run["parameters"], run["summary"]
@@ -150,14 +153,27 @@ def findings(results: Path) -> dict:
     half = {(h.noise, h.depth): h for h in halves.itertuples()}
     top = curves.query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
     text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "steps")}
-    text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(found["classes"]), "critical": value(critical) if critical else "–"}
+    text |= {
+        "shallow": str(shallow),
+        "deep": str(deep),
+        "classes": str(found["classes"]),
+        "critical": value(critical) if critical else "–",
+    }
     gap, times = 0.09, top.t.to_numpy()  # the measured noise levels well on either side of the critical noise
-    for name, i in (("below", max(0, (times <= (critical or .5) - gap).sum() - 1)), ("above", min(len(times) - 1, (times < (critical or .5) + gap).sum()))):
+    for name, i in (
+        ("below", max(0, (times <= (critical or 0.5) - gap).sum() - 1)),
+        ("above", min(len(times) - 1, (times < (critical or 0.5) + gap).sum())),
+    ):
         text |= {name: value(top["mean"].iloc[i], top.se.iloc[i]), f"t_{name}": f"{times[i]:.2f}"}
     def width(depth): return value(half["belief", depth].width / half["belief", depth].half)
     text |= {"width_shallow": width(shallow), "width_deep": width(deep)}
-    text["halves"] = rows(["noise", *(f"$L = {L}$" for L in found["depths"])],
-                          [[n, *(value(half[n, L].half, half[n, L].half_se) for L in found["depths"])] for n in asked["noises"]])
+    text["halves"] = rows(
+        ["noise", *(f"$L = {L}$" for L in found["depths"])],
+        [
+            [n, *(value(half[n, L].half, half[n, L].half_se) for L in found["depths"])]
+            for n in asked["noises"]
+        ],
+    )
     return text
 
 
@@ -166,11 +182,14 @@ def gap_table(runs: dict[str, Path]) -> str:
     import pandas as pd
     gaps = [pd.read_csv(folder/"gaps.csv").set_index("noise") for folder in runs.values()]
     noises = list(dict.fromkeys(n for g in gaps for n in g.index))
-    return rows(["noise", *runs], [[n, *(value(*g.loc[n, ["gap", "se"]]) if n in g.index else "–" for g in gaps)] for n in noises])
+    return rows(
+        ["noise", *runs],
+        [[n, *(value(*g.loc[n, ["gap", "se"]]) if n in g.index else "–" for g in gaps)] for n in noises],
+    )
 
 
 def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
-    "Lay out in `site` what Sphinx reads: the book's own files, the notebooks, and the runs' numbers in the configuration."
+    "Lay out in `site` what Sphinx reads: the book's own files, the notebooks, and the numbers of the runs."
     import yaml
     from source_read import rename
     shutil.rmtree(site, ignore_errors=True)
@@ -187,7 +206,9 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
         target.write_text(json.dumps(nb))
         if page in EXPERIMENTS:
             name, results = Path(page.name).name, executed[page].with_suffix("")
-            if "phase_transition" in page.notebook: numbers[name], folders[page.parameters.get("grammar", "random grammar")] = findings(results), results
+            if "phase_transition" in page.notebook:
+                numbers[name] = findings(results)
+                folders[page.parameters.get("grammar", "random grammar")] = results
             for figure in results.glob("*.png"):
                 (site/"runs"/name).mkdir(parents=True, exist_ok=True)
                 shutil.copy(figure, site/"runs"/name)
@@ -226,9 +247,13 @@ def render(site: Path, to: Path) -> Path:
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--preset", default="quick", help="preset of the experiments (quick)")
-    parser.add_argument("--plain", action="store_true", help="show library pages and walkthroughs without executing them")
+    parser.add_argument(
+        "--plain", action="store_true", help="show library pages and walkthroughs without executing them"
+    )
     parser.add_argument("--to", type=Path, default=BOOK, help="folder that receives _build and _stage (book)")
-    parser.add_argument("--jobs", type=int, default=os.cpu_count(), help="notebooks executed at a time (one a core)")
+    parser.add_argument(
+        "--jobs", type=int, default=os.cpu_count(), help="notebooks executed at a time (one a core)"
+    )
     args = parser.parse_args()
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")  # inherited by the kernels
     os.chdir(ROOT)
@@ -236,7 +261,9 @@ def main():
     if to.is_relative_to(ROOT): to = to.relative_to(ROOT)  # short paths in what the pages show
     pages = notebook_pages()
     plain = [p for p in pages if args.plain and p not in EXPERIMENTS]
-    executed = execute_all([p for p in pages if p not in plain], args.preset, to/"_stage"/"executed", args.jobs)
+    executed = execute_all(
+        [p for p in pages if p not in plain], args.preset, to / "_stage" / "executed", args.jobs
+    )
     say("rendering")
     stage(to/"_stage"/"site", executed, plain)
     index = render(to/"_stage"/"site", to)

@@ -1,7 +1,7 @@
 """How a notebook is shown in the book: its plumbing left out, its definitions marked, its figures named.
 
-A committed notebook carries directives for nbdev (`#| export`, `#| hide`, ...) and for figures. The book reads an
-executed copy of it through `readable`, which changes only what is displayed.
+A committed notebook carries directives for nbdev (`#| export`, `#| hide`, ...) and for figures. The book
+reads an executed copy of it through `readable`, which changes only what is displayed.
 """
 import ast
 import json
@@ -34,12 +34,20 @@ def parse(code: str) -> list[ast.stmt]:
 
 def fold(cell: dict, prompt: str) -> None:
     cell["metadata"].setdefault("tags", []).append("hide-input")
-    cell["metadata"]["mystnb"] = {**cell["metadata"].get("mystnb", {}), "code_prompt_show": prompt, "code_prompt_hide": "Hide"}
+    cell["metadata"]["mystnb"] = {
+        **cell["metadata"].get("mystnb", {}),
+        "code_prompt_show": prompt,
+        "code_prompt_hide": "Hide",
+    }
 
 
 def merge_parameters(defaults: str, injected: str) -> str:
     "The parameters cell as it ran: papermill's values written over the defaults, comments kept."
-    values = {n.targets[0].id: ast.get_source_segment(injected, n.value) for n in parse(injected) if isinstance(n, ast.Assign)}
+    values = {
+        n.targets[0].id: ast.get_source_segment(injected, n.value)
+        for n in parse(injected)
+        if isinstance(n, ast.Assign)
+    }
     lines = defaults.splitlines()
     for node in reversed(parse(defaults)):
         target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
@@ -65,7 +73,9 @@ def show_code(cell: dict, directives: dict, code: str) -> None:
         if caption[:1] in "\"'": caption = yaml.safe_load(caption)
         figure = {"name": directives["label"], "caption": caption}
         cell["metadata"]["mystnb"] = {"figure": figure, "image": {"alt": re.sub(r"[$`{}\\]", "", caption)}}
-        cell["outputs"] = [o for o in cell["outputs"] if "image/png" in o.get("data", {})]  # the figure, not its repr
+        cell["outputs"] = [
+            o for o in cell["outputs"] if "image/png" in o.get("data", {})
+        ]  # the figure, not its repr
         if size > FOLD_FIGURE: fold(cell, "The code of this figure")
 
 
@@ -97,7 +107,9 @@ def readable(nb: dict) -> dict:
                 source = merge_parameters(source, tagged["injected-parameters"])
             show_code(cell, directives, source)
         cells.append({**cell, "source": source})
-    cells.sort(key=lambda c: not c["source"].startswith("# ") or c["cell_type"] == "code")  # the title stands first
+    cells.sort(
+        key=lambda c: not c["source"].startswith("# ") or c["cell_type"] == "code"
+    )  # the title stands first
     return {**nb, "cells": cells}
 
 
