@@ -179,9 +179,7 @@ def main():
         size = sum(p.numel() for p in model.parameters())
         spent = np.median(times[name])
         print(f"{name:60s}{middle:8.2f}  {low:.2f} to {high:.2f}   {size:10,d}   {spent:8.3f}")
-    print(
-        "time of the thesis' architecture over that of each, step by step of the same round (target 3 and more):"
-    )
+    print("time of the thesis' architecture over that of each, step by step of the same round (target 3):")
     for dropout in (0.0, 0.1):
         base = np.array(times[f"the thesis' architecture, dropout {dropout}"])
         for name in times:

@@ -4,15 +4,17 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'generator', 'spawn', 'draw_index',
-           'pick_device', 'set_threads', 'fingerprint', 'atomic_path', 'arguments', 'describe']
+           'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'atomic_path', 'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
 import difflib
+import functools
 import hashlib
 import inspect
 import os
 import tempfile
+import types
 from collections.abc import Iterable, Iterator
 from numbers import Integral, Real
 from pathlib import Path
@@ -44,19 +46,19 @@ def check_int(name: str, value, low: int = 0, high: int | None = None) -> int:
 # %% ../nbs/00_core.ipynb #ca9bfab9
 def check_number(name: str, value, low: float = 0., high: float = float("inf")) -> float:
     "`value` as a float in [low, high], or a ValueError; NaN is always refused."
-    if isinstance(value, bool) or not isinstance(value, Real) or not low <= value <= high:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number or not low <= value <= high:
         raise ValueError(f"{name}={value!r} must be a number between {low} and {high}")
     return float(value)
 
 # %% ../nbs/00_core.ipynb #7ad27157
 def check_symbols(name: str,
-                  x: torch.Tensor,    # (batch, n) integers
-                  v: int,             # symbols are 0 .. v-1
+                  x: torch.Tensor,       # (batch, n) integers
+                  v: int,                # symbols are 0 .. v-1
                   n: int | None = None,  # positions, if they are known
-                 ) -> torch.Tensor:   # (batch, n) int64
+                 ) -> torch.Tensor:      # (batch, n) int64
     "`x` as int64, or a ValueError about its type, shape or the first symbol out of range."
-    if not isinstance(x, torch.Tensor) or x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{name} must be an integer tensor, not {x.dtype if isinstance(x, torch.Tensor) else type(x)}")
+    _check_integers(name, x)
     if x.ndim != 2 or (n is not None and x.shape[1] != n):
         raise ValueError(f"{name} has shape {tuple(x.shape)}; (batch, {'n' if n is None else n}) is needed")
     x = x.long()
@@ -65,19 +67,34 @@ def check_symbols(name: str,
         raise ValueError(f"{name} holds the symbol {bad}; symbols are 0 to {v - 1}")
     return x
 
+def _check_integers(name: str, x) -> None:
+    "A ValueError unless `x` is a tensor of integers."
+    if not isinstance(x, torch.Tensor): raise ValueError(f"{name} must be an integer tensor, not {type(x)}")
+    if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
+        raise ValueError(f"{name} must be an integer tensor, not {x.dtype}")
+
 # %% ../nbs/00_core.ipynb #09da33b4
-def check_times(t, batch: int, device=None, name: str = "t") -> torch.Tensor:
-    "`t`, a number or a (batch,) tensor in [0, 1], as a floating tensor of shape (batch,); a floating dtype is kept."
-    if isinstance(t, Real) and not isinstance(t, bool): t = float(t)  # one of numpy's is a number like any other
-    try: out = torch.as_tensor(t, device=device)
-    except (TypeError, ValueError, RuntimeError): raise ValueError(f"{name}={t!r} must be a number or a tensor of noise levels") from None
+def check_times(t,                  # a number or (batch,), in [0, 1]; numpy's numbers are numbers too
+                batch: int,
+                device=None,        # where the answer lies; None: where `t` lies
+                name: str = "t",
+               ) -> torch.Tensor:   # (batch,), of the floating type of `t`, or of torch's default type
+    "`t` as a tensor with one noise level a sample, or a ValueError about its type, shape or range."
+    out = _as_tensor(name, t, device)
     if not out.is_floating_point(): out = out.to(torch.get_default_dtype())
     if out.ndim == 0: out = out.expand(batch)
-    if out.shape != (batch,): raise ValueError(f"{name} has shape {tuple(out.shape)}; a number or ({batch},) is needed")
-    if not bool(((out >= 0) & (out <= 1)).all()):
-        bad = out[~((out >= 0) & (out <= 1))][0].item()
-        raise ValueError(f"{name}={bad} is outside [0, 1]")
+    if out.shape != (batch,):
+        raise ValueError(f"{name} has shape {tuple(out.shape)}; a number or ({batch},) is needed")
+    inside = (out >= 0) & (out <= 1)
+    if not bool(inside.all()): raise ValueError(f"{name}={out[~inside][0].item()} is outside [0, 1]")
     return out
+
+def _as_tensor(name: str, t, device) -> torch.Tensor:
+    "`t` as a tensor on `device`, or a ValueError."
+    if isinstance(t, Real) and not isinstance(t, bool): t = float(t)
+    try: return torch.as_tensor(t, device=device)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={t!r} must be a number or a tensor of noise levels") from None
 
 # %% ../nbs/00_core.ipynb #0246be20
 def generator(seed: int | torch.Generator | None, device: str | torch.device = "cpu") -> torch.Generator:
@@ -93,7 +110,7 @@ def generator(seed: int | torch.Generator | None, device: str | torch.device = "
 
 # %% ../nbs/00_core.ipynb #20defc5a
 def spawn(seed: int, *path: int | str) -> int:
-    "A seed of its own for `path`, e.g. `spawn(0, 'masking', 3)`; streams with different paths are independent."
+    "A seed for `path`, e.g. `spawn(0, 'masking', 3)`; streams of different paths are independent."
     words = [int.from_bytes(hashlib.sha256(repr(p).encode()).digest()[:8], "little") for p in path]
     state = np.random.SeedSequence([check_int("seed", seed)] + words).generate_state(2)
     return int(state[0]) | int(state[1] & 0x7fffffff) << 32
@@ -102,11 +119,14 @@ def spawn(seed: int, *path: int | str) -> int:
 def draw_index(p: torch.Tensor,     # (..., k) weights, not negative and not all 0
                g: torch.Generator,
               ) -> torch.Tensor:    # (...) int64
-    "An index along the last axis with probability proportional to `p`, to the precision of its type; never one of weight 0."
+    """An index along the last axis, drawn with probability proportional to `p`, to the precision of its type.
+
+    An index of weight 0 is never drawn."""
     cdf = p.cumsum(-1)
     u = torch.rand(cdf.shape[:-1], generator=g, device=p.device, dtype=p.dtype)[..., None]
     u *= cdf[..., -1:] * (1 - torch.finfo(p.dtype).eps)  # rounding stays below the total
-    return p.shape[-1] - cdf.sub_(u).sign_().relu_().sum(-1).long()  # of those above u: torch counts floats faster than it searches
+    above = cdf.sub_(u).sign_().relu_().sum(-1).long()   # torch counts floats faster than it searches
+    return p.shape[-1] - above
 
 # %% ../nbs/00_core.ipynb #ae2925b1
 def pick_device(device: str | torch.device = "auto") -> torch.device:
@@ -118,52 +138,147 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
         raise ValueError(f"device={device!r}: no CUDA device on this machine; 'auto' and 'cpu' are available")
     if device == "auto": return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try: return torch.device(device)
-    except RuntimeError: raise ValueError(f"device={device!r} is not one of auto, cpu, cuda, cuda:0, ...") from None
+    except RuntimeError:
+        raise ValueError(f"device={device!r} is not one of auto, cpu, cuda, cuda:0, ...") from None
 
 # %% ../nbs/00_core.ipynb #5eab1d87
 def set_threads(n: int | None = None) -> int:
-    "Use `n` threads here and in child processes; `None`: `OMP_NUM_THREADS` if set, 1 under nbdev_test, else every core."
-    if n is None:
-        n = os.environ.get("OMP_NUM_THREADS") or ("1" if os.environ.get("IN_TEST") else os.cpu_count())
-        n = int(n) if str(n).isdigit() and int(n) else os.cpu_count()
-    n = check_int("n", n, 1)
+    """Use `n` threads here and in child processes; the number of threads.
+
+    `None` is `OMP_NUM_THREADS` where it is set, else 1 under nbdev_test, else a thread a core."""
+    n = _usual_threads() if n is None else check_int("n", n, 1)
     os.environ["OMP_NUM_THREADS"] = str(n)
     torch.set_num_threads(n)
     return n
 
-# %% ../nbs/00_core.ipynb #6d22c91e
-def fingerprint(*things) -> str:
-    "Twelve hexadecimal digits that stand for tensors, arrays, functions and objects by their contents. An attribute `settings`, where there is one, speaks for its object."
-    digest = hashlib.sha256()
-    seen = {}  # by id; the objects are kept alive, so that no later one is given the id of an earlier one
-    def feed(x) -> None:
-        if isinstance(x, (torch.Tensor, np.ndarray)):
-            x = x.detach().cpu().numpy() if isinstance(x, torch.Tensor) and x.dtype != torch.bfloat16 else np.asarray(x.detach().float().cpu() if isinstance(x, torch.Tensor) else x)
-            digest.update(repr((x.shape, x.dtype.str)).encode() + x.tobytes())
-        elif x is None or isinstance(x, (bool, int, float, complex, str, bytes, np.generic)): digest.update(repr(x).encode() + b"\0")
-        elif id(x) in seen: digest.update(b"again")
-        else:
-            seen[id(x)] = x
-            digest.update(type(x).__qualname__.encode() + b"(")
-            for part in _contents(x): feed(part)
-            digest.update(b")")
-    feed(things)
-    return digest.hexdigest()[:12]
+def _usual_threads() -> int:
+    "What the environment asks for, else a thread a core."
+    named = os.environ.get("OMP_NUM_THREADS") or ("1" if os.environ.get("IN_TEST") else "")
+    return int(named) if named.isdigit() and int(named) else os.cpu_count() or 1
 
-def _contents(x) -> Iterable:
-    "What an object is made of."
-    if hasattr(x, "settings") and isinstance(x.settings, str): return [x.settings]
-    if isinstance(x, (list, tuple)): return x
-    if isinstance(x, (set, frozenset)): return sorted(x, key=repr)
-    if isinstance(x, dict): return [part for k in sorted(x, key=repr) for part in (k, x[k])]
-    if isinstance(x, torch.Generator): return ["a stream"]
-    if isinstance(x, torch.nn.Module):
-        own = {k: v for k, v in vars(x).items() if not k.startswith("_") and k != "training"}
-        return [own, dict(x._parameters), dict(x._buffers), dict(x._modules)]
-    if hasattr(x, "__code__"): return [x.__code__.co_code, [c for c in x.__code__.co_consts if not hasattr(c, "co_code")], x.__code__.co_names, x.__defaults__, [c.cell_contents for c in x.__closure__ or ()]]
-    if hasattr(x, "__self__"): return [x.__name__, x.__self__ if not isinstance(x.__self__, type(os)) else None]
-    if hasattr(x, "spec"): return [x.spec]
-    return [vars(x)] if hasattr(x, "__dict__") else [x.__name__] if isinstance(x, type) else [repr(x)]
+# %% ../nbs/00_core.ipynb #4b5d2d58
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    "A block, or as a decorator a function, in which torch and its matrix products use one thread."
+    cores = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try: yield
+    finally: torch.set_num_threads(cores)
+
+# %% ../nbs/00_core.ipynb #6d22c91e
+def _hash(*parts: bytes) -> bytes:
+    "SHA-256 of a list of byte strings; where one ends and the next begins counts."
+    return hashlib.sha256(b"".join(len(part).to_bytes(8, "little") + part for part in parts)).digest()
+
+_PLAIN = (bool, int, float, complex, str, bytes)
+
+def _plain_bytes(x) -> bytes:
+    "The value of a number or a string, read as its basic type whatever the class of `x` prints."
+    kind = next(k for k in _PLAIN if isinstance(x, k))
+    if kind is bytes: return bytes(x)
+    if kind is str: return str.__str__(x).encode("utf-8", "surrogatepass")
+    if kind is int: return int.__format__(x, "x").encode()  # decimal digits are limited to some thousands
+    return kind.__repr__(x).encode()
+
+# %% ../nbs/00_core.ipynb #4ab2b5de
+def _tensor_bytes(x: torch.Tensor) -> tuple[bytes, bytes, bytes]:
+    "Type, shape and values, on whatever device and in whatever layout."
+    values = x.detach().to_dense() if x.layout != torch.strided else x.detach()
+    values = values.cpu().resolve_conj().resolve_neg().contiguous().reshape(-1)
+    return str(x.dtype).encode(), str(tuple(x.shape)).encode(), values.view(torch.uint8).numpy().tobytes()
+
+def _array_bytes(x: np.ndarray | np.generic) -> tuple[bytes, bytes, bytes]:
+    "Type, shape and values of an array or a scalar of numpy that holds no Python objects."
+    kind = x.dtype.str if x.dtype.names is None else str(x.dtype)
+    return kind.encode(), str(x.shape).encode(), x.tobytes()
+
+def _is_array(x) -> bool:
+    "Whether `x` is of numpy, and its bytes are its values: an array of Python objects holds their addresses."
+    return isinstance(x, (np.ndarray, np.generic)) and not x.dtype.hasobject
+
+# %% ../nbs/00_core.ipynb #04dbe16f
+@functools.singledispatch
+def _parts(x) -> Iterable:
+    "What an object is made of, in order."
+    try: made = x.__reduce_ex__(2)
+    except Exception: return [getattr(x, "__dict__", None)]  # a class may refuse in its own way
+    if isinstance(made, str): return [made, getattr(x, "__dict__", None)]  # the name of something global
+    make, arguments, state, items, pairs = (*made, None, None, None)[:5]
+    return [make, arguments, state, list(items or ()), list(pairs or ())]
+
+@_parts.register(list)
+@_parts.register(tuple)
+def _(x): return x
+
+@_parts.register
+def _(x: np.ndarray): return [x.dtype.descr, x.shape, x.ravel().tolist()]  # of objects
+
+@_parts.register
+def _(x: types.FunctionType):
+    return [x.__code__, x.__defaults__, x.__kwdefaults__, [_held(cell) for cell in x.__closure__ or ()]]
+
+@_parts.register
+def _(x: types.CodeType): return [x.co_code, x.co_consts, x.co_names]
+
+@_parts.register
+def _(x: types.MethodType): return [x.__func__, x.__self__]
+
+@_parts.register(type)
+@_parts.register(types.ModuleType)
+def _(x): return [x.__name__]
+
+@_parts.register
+def _(x: torch.Generator): return []  # a stream moves on as it is drawn from
+
+@_parts.register
+def _(x: torch.nn.Module):
+    own = {k: v for k, v in vars(x).items() if k not in _OF_EVERY_MODULE}
+    return [own, dict(x._parameters), dict(x._buffers), dict(x._modules)]
+
+_OF_EVERY_MODULE = frozenset(vars(torch.nn.Module()))  # hooks, `training`, and the three dictionaries
+
+def _held(cell: types.CellType):
+    "What a closure's cell holds."
+    try: return cell.cell_contents
+    except ValueError: return "nothing yet"
+
+# %% ../nbs/00_core.ipynb #0b14e260
+class _Walk:
+    "Digests of objects from the digests of their parts."
+
+    def __init__(self):
+        self.done = {}   # id -> (object, digest): the object is kept alive, so that its id stays its own
+        self.begun = []  # ids of the objects that are being read, outermost first
+
+    def digest(self, x) -> bytes:
+        "The digest of any object."
+        kind = type(x).__qualname__.encode()
+        if x is None: return _hash(kind)
+        if isinstance(x, _PLAIN): return _hash(kind, _plain_bytes(x))
+        if isinstance(x, torch.Tensor): return _hash(b"tensor", *_tensor_bytes(x))
+        if _is_array(x): return _hash(b"array", *_array_bytes(x))
+        if id(x) in self.done: return self.done[id(x)][1]
+        if id(x) in self.begun: return _hash(b"itself", b"out" * (len(self.begun) - self.begun.index(id(x))))
+        self.begun.append(id(x))
+        self.done[id(x)] = x, _hash(kind, b"made of", *self.of_parts(x))
+        self.begun.pop()
+        return self.done[id(x)][1]
+
+    def of_parts(self, x) -> list[bytes]:
+        "The digests of the parts of an object."
+        if isinstance(getattr(x, "settings", None), str): return [self.digest(x.settings)]
+        if isinstance(x, (set, frozenset)): return sorted(map(self.digest, x))
+        if isinstance(x, dict):
+            return [self.digest(part) for k in sorted(x, key=self.digest) for part in (k, x[k])]
+        if hasattr(x, "spec"): return [self.digest(x.spec)]
+        return [self.digest(part) for part in _parts(x)]
+
+def fingerprint(*things) -> str:
+    """Twelve hexadecimal digits that stand for tensors, arrays, functions and objects by their contents.
+
+    An attribute `settings`, if it is a string, speaks for its object, and so does an attribute `spec`.
+    Of the global names that a function uses, the name counts and the value does not."""
+    return _Walk().digest(things).hex()[:12]
 
 # %% ../nbs/00_core.ipynb #4561e1b1
 @contextlib.contextmanager
@@ -176,7 +291,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     tmp = Path(name)
     try:
         yield tmp
-        umask = os.umask(0); os.umask(umask)
+        umask = os.umask(0)
+        os.umask(umask)
         os.chmod(tmp, 0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
         os.replace(tmp, path)
     finally:
@@ -188,9 +304,77 @@ def arguments(obj) -> dict:
     return {name: getattr(obj, name) for name in inspect.signature(type(obj)).parameters}
 
 def describe(obj):
-    "`obj` ready for JSON: plain values and lists as they are, anything else as its class and arguments, each described in turn."
-    if obj is None or isinstance(obj, (bool, int, float, str)): return obj
-    if isinstance(obj, torch.Tensor): return {"class": "tensor", "dtype": str(obj.dtype), "values": obj.tolist()}
-    if isinstance(obj, (list, tuple)): return [describe(x) for x in obj]
-    if isinstance(obj, dict): return {k: describe(x) for k, x in obj.items()}
-    return {"class": type(obj).__name__, **{k: describe(x) for k, x in arguments(obj).items()}}
+    """`obj` ready for JSON, the same in every process. A TypeError names an object that cannot be described.
+
+    Numbers, strings, lists and dictionaries with strings for keys are themselves; tuples are lists.
+    Anything else is a dictionary: the class of the object, and the values of a tensor, an array or a set,
+    the name of a path, a type of numbers or a device, or the arguments of a constructor."""
+    try: return _described(obj)
+    except RuntimeError as e:  # an object that holds itself is endless; a tensor may have no values
+        raise TypeError(f"{_called(obj)} cannot be described: {e}") from None
+
+def _called(obj) -> str:
+    "An object by its class, and its own name if it has one."
+    return " ".join([type(obj).__name__, *filter(None, [getattr(obj, "__qualname__", None)])])
+
+# %% ../nbs/00_core.ipynb #c77f8129
+@functools.singledispatch
+def _described(obj):
+    "`obj` by the arguments of its constructor."
+    if callable(obj) and hasattr(obj, "__qualname__"):
+        raise TypeError(f"{_called(obj)} cannot be described: it was not made with arguments")
+    try: made = arguments(obj)
+    except (AttributeError, TypeError, ValueError) as e:
+        raise TypeError(f"{_called(obj)} cannot be described by the arguments of its class: {e}") from None
+    if not made and not hasattr(obj, "__dict__"):  # of a built-in class: a lock, an iterator
+        raise TypeError(f"{_called(obj)} cannot be described: it keeps no arguments")
+    return {"class": type(obj).__name__, **{k: _described(x) for k, x in made.items()}}
+
+@_described.register(type(None))
+@_described.register(bool)
+@_described.register(int)
+@_described.register(float)
+@_described.register(str)
+def _(obj): return obj
+
+@_described.register(list)
+@_described.register(tuple)
+def _(obj): return [_described(x) for x in obj]
+
+@_described.register
+def _(obj: dict):
+    if all(isinstance(k, str) for k in obj): return {k: _described(x) for k, x in obj.items()}
+    return {"class": "dict", "items": [[_described(k), _described(x)] for k, x in obj.items()]}
+
+@_described.register(set)
+@_described.register(frozenset)
+def _(obj): return {"class": "set", "values": sorted(map(_described, obj), key=repr)}  # plain values by now
+
+# %% ../nbs/00_core.ipynb #35da99b5
+@_described.register
+def _(obj: torch.Tensor):
+    values = torch.view_as_real(obj) if obj.is_complex() else obj
+    return {"class": "tensor", "dtype": str(obj.dtype), "values": values.detach().to_dense().tolist()}
+
+@_described.register
+def _(obj: np.ndarray): return {"class": "array", "dtype": obj.dtype.str, "values": _described(obj.tolist())}
+
+@_described.register
+def _(obj: np.generic): return _described(obj.item())
+
+@_described.register
+def _(obj: torch.Generator): raise TypeError("a Generator cannot be described: a stream moves on")
+
+@_described.register
+def _(obj: complex): return {"class": "complex", "values": [obj.real, obj.imag]}
+
+@_described.register
+def _(obj: bytes): return {"class": "bytes", "values": obj.hex()}
+
+@_described.register(torch.dtype)
+@_described.register(torch.device)
+@_described.register(np.dtype)
+def _(obj): return {"class": type(obj).__name__, "name": str(obj)}
+
+@_described.register
+def _(obj: Path): return {"class": "Path", "name": str(obj)}

@@ -4,12 +4,12 @@
 
 # %% auto #0
 __all__ = ['BayesDenoiser', 'class_grammar', 'by_class', 'ClassDenoiser', 'check_classes', 'EmpiricalPosterior',
-           'EmpiricalDenoiser', 'time_features', 'leaf_likelihoods', 'Network', 'evaluating', 'Dropout', 'Attention',
-           'Perceptron', 'Block', 'TransformerDenoiser', 'EncoderDecoder', 'UNetDenoiser', 'TransformerClassifier',
-           'sibling_grammar', 'ungrammatical_mass', 'ConstrainedHead', 'SiblingHead', 'GrammarHead', 'save_model',
-           'load_model', 'probe']
+           'EmpiricalDenoiser', 'leaf_likelihoods', 'Network', 'Attention', 'Perceptron', 'Block', 'Dropout',
+           'TransformerDenoiser', 'EncoderDecoder', 'UNetDenoiser', 'TransformerClassifier', 'evaluating',
+           'ungrammatical_mass', 'ConstrainedHead', 'SiblingHead', 'GrammarHead', 'save_model', 'load_model', 'probe']
 
 # %% ../nbs/06_models.ipynb #6fda8585
+import abc
 import contextlib
 import functools
 import itertools
@@ -18,7 +18,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import pandas as pd
 import torch
@@ -27,7 +27,18 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import nn
 
-from .core import arguments, atomic_path, check_choice, check_int, check_number, check_symbols, check_times, describe, pick_device, spawn
+from rhmdiff.core import (
+    arguments,
+    atomic_path,
+    check_choice,
+    check_int,
+    check_number,
+    check_symbols,
+    check_times,
+    describe,
+    pick_device,
+    spawn,
+)
 from .diffusion import PROCESSES, Process, RaggedProcess
 from .engine.steps import dropout_mask
 from .engine.tables import Tables
@@ -35,229 +46,402 @@ from .grammar import HierarchicalGrammar
 from .inference import Beliefs, leaf_posterior, log_likelihood, posterior
 
 # %% ../nbs/06_models.ipynb #4b8966a8
-def _log(p: torch.Tensor) -> torch.Tensor:
-    "log p; -inf where p is 0 or below the normal numbers, twenty times faster there than torch's own."
-    tiny = torch.finfo(p.dtype).tiny
-    return torch.threshold_(p.clamp(min=tiny).log_(), math.log(tiny) + 1e-4, -math.inf)
-
 class BayesDenoiser:
-    "The exact posterior of each leaf given the noisy sequence: no denoiser has a lower cross-entropy."
+    """The exact posterior of each leaf given the noisy sequence. No denoiser has a lower expected
+    cross-entropy."""
 
-    def __init__(self, grammar: HierarchicalGrammar, process: Process):
-        if not isinstance(grammar, HierarchicalGrammar) or not isinstance(process, Process):
-            raise ValueError(f"grammar is a {type(grammar).__name__} and process a {type(process).__name__}; BayesDenoiser(grammar, process) is needed")
-        if process.v != grammar.vocab[-1]:
-            raise ValueError(f"process has v={process.v} and the grammar's leaves have {grammar.vocab[-1]} symbols")
-        if (grammar.empty[-1] is not None) != isinstance(process, RaggedProcess):
-            what = "would noise the empty symbol of a ragged grammar" if grammar.empty[-1] is not None else "has an empty symbol and the grammar none"
-            raise ValueError(f"process={process} {what}; make_process(name, grammar) makes one that fits")
-        self.grammar, self.process, self.n = grammar, process, grammar.n_leaves
+    def __init__(self, grammar: HierarchicalGrammar,  # the distribution of the clean sequences
+                 process: Process):                   # the noise on its leaves
+        _check_fit(grammar, process)
+        self.grammar = grammar
+        self.process = process
+        self.n = grammar.n_leaves
 
     def posterior(self, x_t: torch.Tensor, t) -> Beliefs:
-        "Exact posteriors of every symbol of the tree, root first, and log Z; t is a number or (batch,), in [0, 1]."
+        """Exact posteriors of every symbol of the tree, root first, and log Z; t is a number or (batch,),
+        in [0, 1]."""
         return posterior(self.grammar, self.process.log_evidence(x_t, t))
 
     def probabilities(self, x_t: torch.Tensor, t) -> torch.Tensor:
-        "(batch, n, v): p(x_0[i] | x_t), of which the logits are the logarithm."
+        "(batch, n, v): p(x_0[i] | x_t), whose logarithms are the logits."
         evidence = self.process.log_evidence(x_t, t)
-        belief, log_z = leaf_posterior(self.grammar, evidence)
+        p, log_z = leaf_posterior(self.grammar, evidence)
         impossible = (log_z == -math.inf).nonzero()[:, 0]
-        return belief.index_copy(0, impossible, evidence[impossible].softmax(-1)) if len(impossible) else belief
+        if not len(impossible): return p
+        return p.index_copy(0, impossible, evidence[impossible].softmax(-1))
 
     def __call__(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
         "Logits (batch, n, v): log p(x_0[i] | x_t). `x0_hat` is not needed, and not read."
         return _log(self.probabilities(x_t, t))
 
-# %% ../nbs/06_models.ipynb #7a374302
+# %% ../nbs/06_models.ipynb #8f171873
+def _log(p: torch.Tensor) -> torch.Tensor:
+    "log p, -inf where p is 0 or below the normal numbers; there twenty times faster than torch's own."
+    tiny = torch.finfo(p.dtype).tiny
+    return torch.threshold_(p.clamp(min=tiny).log_(), math.log(tiny) + 1e-4, -math.inf)
+
+def _check_fit(grammar: HierarchicalGrammar, process: Process) -> None:
+    "A ValueError unless `process` noises the leaves of `grammar`."
+    if not isinstance(grammar, HierarchicalGrammar) or not isinstance(process, Process):
+        raise ValueError(f"grammar is a {type(grammar).__name__} and process a {type(process).__name__}; "
+                         "BayesDenoiser(grammar, process) is needed")
+    if process.v != grammar.vocab[-1]:
+        raise ValueError(f"process has v={process.v} and the grammar's leaves have "
+                         f"{grammar.vocab[-1]} symbols")
+    ragged = grammar.empty[-1] is not None
+    if ragged != isinstance(process, RaggedProcess):
+        fault = ("would noise the empty symbol of a ragged grammar" if ragged
+                 else "has an empty symbol and the grammar none")
+        raise ValueError(f"process={process} {fault}; make_process(name, grammar) makes one that fits")
+
+# %% ../nbs/06_models.ipynb #3273af05
 @functools.lru_cache(maxsize=1024)
-def class_grammar(grammar: HierarchicalGrammar, c: int) -> HierarchicalGrammar:
-    "The grammar with `c` for its only root: the law of the sequences of that class."
+def class_grammar(grammar: HierarchicalGrammar,
+                  c: int,                     # a root symbol
+                 ) -> HierarchicalGrammar:
+    "The grammar with `c` for its only root, which makes the sequences of that class."
     one = torch.zeros(grammar.vocab[0], dtype=torch.float64)
     one[check_int("c", c, 0, grammar.vocab[0] - 1)] = 1.
     return HierarchicalGrammar.of(replace(grammar.tables, root_weights=one))
 
+# %% ../nbs/06_models.ipynb #7a374302
 def by_class(classes: torch.Tensor,  # (batch,) integers
              call: Callable,         # (class, rows) -> tensor (len(rows), ...)
             ) -> torch.Tensor:       # (batch, ...)
-    "What `call` returns for the rows of each class, put back in the order of the batch."
+    "What `call` returns for the rows of each class, in the order of the batch."
     if not len(classes): return call(0, torch.zeros(0, dtype=torch.long, device=classes.device))
     rows = [(classes == c).nonzero()[:, 0] for c in classes.unique()]
     return torch.cat([call(int(classes[r[0]]), r) for r in rows])[torch.cat(rows).argsort()]
 
+# %% ../nbs/06_models.ipynb #a14ce36e
 class ClassDenoiser:
-    "The exact posterior of each leaf given the noisy sequence and its class; where the sequence excludes the class, each position answers for itself."
+    "The exact posterior of each leaf given the noisy sequence and its class."
 
     def __init__(self, grammar: HierarchicalGrammar, process: Process,
                  classes: torch.Tensor):  # (batch,) root symbols, those of the batches it will be called with
-        BayesDenoiser(grammar, process)  # refuses what does not fit
-        self.grammar, self.process, self.n, self.classes = grammar, process, grammar.n_leaves, check_classes(classes, grammar.vocab[0])
+        _check_fit(grammar, process)
+        self.grammar = grammar
+        self.process = process
+        self.n = grammar.n_leaves
+        self.classes = check_classes(classes, grammar.vocab[0])
 
     def probabilities(self, x_t: torch.Tensor, t) -> torch.Tensor:
-        "(batch, n, v): p(x_0[i] | x_t, class), of which the logits are the logarithm."
-        if len(x_t) != len(self.classes): raise ValueError(f"x_t holds {len(x_t)} sequences; this denoiser has classes for {len(self.classes)}")
+        "(batch, n, v): p(x_0[i] | x_t, class), whose logarithms are the logits."
+        if len(x_t) != len(self.classes):
+            raise ValueError(f"x_t holds {len(x_t)} sequences; "
+                             f"this denoiser has classes for {len(self.classes)}")
         t = check_times(t, len(x_t), x_t.device)
-        return by_class(self.classes.to(x_t.device), lambda c, rows: BayesDenoiser(class_grammar(self.grammar, c), self.process).probabilities(x_t[rows], t[rows]))
+        def answer(c, rows):
+            denoiser = BayesDenoiser(class_grammar(self.grammar, c), self.process)
+            return denoiser.probabilities(x_t[rows], t[rows])
+        return by_class(self.classes.to(x_t.device), answer)
 
     def __call__(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
         "Logits (batch, n, v): log p(x_0[i] | x_t, class). `x0_hat` is not needed, and not read."
         return _log(self.probabilities(x_t, t))
 
-def check_classes(classes, count: int, batch: int | None = None) -> torch.Tensor:
-    "`classes` as (batch,) int64, or a ValueError about its shape, or the first that is none of 0 .. count-1."
-    if not isinstance(classes, torch.Tensor): raise ValueError(f"classes is a {type(classes).__name__}; an integer tensor is needed")
-    if classes.ndim != 1 or batch not in (None, len(classes)): raise ValueError(f"classes has shape {tuple(classes.shape)}; ({'batch' if batch is None else batch},) is needed")
+# %% ../nbs/06_models.ipynb #8a0f2fc6
+def check_classes(classes,                  # (batch,) integers
+                  count: int,               # classes are 0 .. count-1
+                  batch: int | None = None, # sequences, if their number is known
+                 ) -> torch.Tensor:         # (batch,) int64
+    "`classes` as int64, or a ValueError about their type, their shape or the first that is out of range."
+    if not isinstance(classes, torch.Tensor):
+        raise ValueError(f"classes is a {type(classes).__name__}; an integer tensor is needed")
+    if classes.ndim != 1 or batch not in (None, len(classes)):
+        needed = "batch" if batch is None else batch
+        raise ValueError(f"classes has shape {tuple(classes.shape)}; ({needed},) is needed")
     return check_symbols("classes", classes[:, None], count)[:, 0]
 
 # %% ../nbs/06_models.ipynb #f75ff9f6
 class EmpiricalPosterior(NamedTuple):
     "The exact posterior under a training set."
-    leaves: torch.Tensor         # (batch, n, v) probabilities; zero rows where no sequence of the set is possible
+    leaves: torch.Tensor         # (batch, n, v) probabilities; 0 where no sequence of the set is possible
     log_z: torch.Tensor          # (batch,) float64, nats: log of the mean over the set of q(x_t | x)
     concentration: torch.Tensor  # (batch,) float64, the sum of the squared weights; nan where there are none
 
+# %% ../nbs/06_models.ipynb #fd4cd312
 class EmpiricalDenoiser:
     "The exact posterior of each leaf if the training sequences were all there is: perfect memorization."
 
-    def __init__(self, train_leaves: torch.Tensor,  # (set, n) symbols; repeated sequences count as often as they stand there
+    def __init__(self, train_leaves: torch.Tensor,  # (set, n) symbols; repeated sequences count repeatedly
                  process: Process,
-                 memory_bytes: int = 2**28):              # bytes of working memory, about
+                 memory_bytes: int = 2**28):        # working memory, about
         leaves = check_symbols("train_leaves", train_leaves, process.v)
         if not len(leaves): raise ValueError("train_leaves is empty")
-        self.process, self.n, self.memory_bytes, self.size = process, leaves.shape[1], check_int("memory_bytes", memory_bytes, 1), len(leaves)
+        self.process = process
+        self.memory_bytes = check_int("memory_bytes", memory_bytes, 1)
+        self.size, self.n = leaves.shape
         self.leaves, self.repeats = leaves.unique(dim=0, return_counts=True)
 
     def posterior(self, x_t: torch.Tensor, t) -> EmpiricalPosterior:
-        "Posterior of the leaves, the evidence and the concentration; t is a number or (batch,), in [0, 1]."
+        "Posterior of the leaves, log Z and the concentration; t is a number or (batch,), in [0, 1]."
         e = self.process.log_evidence(x_t, t)
-        if e.shape[1] != self.n: raise ValueError(f"x_t has {e.shape[1]} positions; the training sequences have {self.n}")
-        rows = max(1, self.memory_bytes // (16 * e.element_size() * e[0].numel()))
-        return EmpiricalPosterior(*map(torch.cat, zip(*(self._remember(piece) for piece in e.split(rows)))))
+        if e.shape[1] != self.n:
+            raise ValueError(f"x_t has {e.shape[1]} positions; the training sequences have {self.n}")
+        rows = max(1, self.memory_bytes // (16 * e.element_size() * e.shape[1] * e.shape[2]))
+        pieces = [self._posterior(piece) for piece in e.split(rows)]
+        return EmpiricalPosterior(*map(torch.cat, zip(*pieces)))
 
-    def _remember(self, e: torch.Tensor) -> EmpiricalPosterior:
-        "One piece of a batch, against the training set in pieces."
-        b, n, v = e.shape
-        top = e.amax(-1, keepdim=True)
-        shifted = e - torch.where(top == -math.inf, 0., top)
-        never = shifted == -math.inf
-        flat, barred = shifted.masked_fill(never, 0.).flatten(1), never.flatten(1).to(e) if bool(never.any()) else None
-        most, total, square = e.new_full((b, 1), -math.inf), e.new_zeros(b, 1), e.new_zeros(b, 1)
-        mass = e.new_zeros(b, n * v)
-        step = max(1, self.memory_bytes // (4 * e.element_size() * (n * v + b)))
-        for x, count in zip(self.leaves.split(step), self.repeats.split(step)):
-            places = x.to(e.device) + v * torch.arange(n, device=e.device)
-            points = e.new_zeros(len(x), n * v).scatter_(1, places, 1.)
-            score = flat @ points.T
-            if barred is not None: score = score.masked_fill(barred @ points.T > 0.5, -math.inf)
-            new = torch.maximum(most, score.amax(-1, keepdim=True))
-            base = torch.where(new == -math.inf, 0., new)
-            w, keep = (score - base).exp(), (most - base).exp()
-            weight = w * count.to(w)
-            most, mass = new, mass * keep + weight @ points
-            total, square = total * keep + weight.sum(-1, keepdim=True), square * keep**2 + (weight * w).sum(-1, keepdim=True)
-        possible = total > 0
-        leaves = torch.where(possible, mass / torch.where(possible, total, 1.), 0.).view(b, n, v)
-        log_z = top.double().sum((1, 2)) + (total.double().log() + torch.where(possible, most, 0.) - math.log(self.size))[:, 0]
-        return EmpiricalPosterior(leaves, torch.where(possible[:, 0], log_z, -math.inf), torch.where(possible, square / total**2, math.nan).double()[:, 0])
+    def _posterior(self, e: torch.Tensor) -> EmpiricalPosterior:
+        "The posterior of a piece of the batch, from its evidence (rows, n, v)."
+        top, finite, excluded = _centred(e)
+        chunk = max(1, self.memory_bytes // (4 * e.element_size() * (finite.shape[1] + len(e))))
+        sums = _no_sums(finite)
+        for x, repeats in zip(self.leaves.split(chunk), self.repeats.split(chunk)):
+            points = _points(x, e)
+            sums = _add(sums, _scores(finite, excluded, points), points, repeats)
+        return _normalised(sums, top, self.size)
 
     def __call__(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
-        "Logits (batch, n, v): log p(x_0[i] | x_t); where no training sequence is possible each position answers for itself, as in `BayesDenoiser`."
-        memory = self.posterior(x_t, t)
-        logits = memory.leaves.log()
-        lost = memory.log_z == -math.inf
-        if bool(lost.any()): logits[lost] = self.process.log_evidence(x_t, t)[lost].log_softmax(-1)
+        """Logits (batch, n, v): log p(x_0[i] | x_t), of each position by itself where no training sequence
+        is possible."""
+        found = self.posterior(x_t, t)
+        logits = found.leaves.log()
+        impossible = found.log_z == -math.inf
+        if bool(impossible.any()):
+            logits[impossible] = self.process.log_evidence(x_t, t)[impossible].log_softmax(-1)
         return logits
 
+# %% ../nbs/06_models.ipynb #3034705b
+def _points(x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
+    "The sequences x, (set, n), one-hot: (set, n * v), of the type and on the device of e, (rows, n, v)."
+    _, n, v = e.shape
+    places = x.to(e.device) + v * torch.arange(n, device=e.device)
+    return e.new_zeros(len(x), n * v).scatter_(1, places, 1.)
+
+def _centred(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
+    """The largest evidence of each position, (rows, n, 1); the evidence less that, 0 in the place of -inf,
+    (rows, n * v); and 1 where it was -inf, 0 elsewhere, (rows, n * v), or None if it never was."""
+    top = e.amax(-1, keepdim=True)
+    shifted = e - torch.where(top == -math.inf, 0., top)
+    never = shifted == -math.inf
+    finite = shifted.masked_fill(never, 0.).flatten(1)
+    return top, finite, never.flatten(1).to(e) if bool(never.any()) else None
+
+def _scores(finite: torch.Tensor, excluded: torch.Tensor | None, points: torch.Tensor) -> torch.Tensor:
+    "(rows, set): the summed evidence of each sequence, -inf where it meets an excluded symbol."
+    score = finite @ points.T
+    if excluded is None: return score
+    return score.masked_fill(excluded @ points.T > 0.5, -math.inf)
+
+# %% ../nbs/06_models.ipynb #8c862548
+class _Sums(NamedTuple):
+    "Sums over the training sequences read so far; the weight of one is exp(score - peak)."
+    peak: torch.Tensor    # (rows, 1) the largest score; -inf before a possible sequence
+    mass: torch.Tensor    # (rows, n * v) weights, by place and symbol
+    total: torch.Tensor   # (rows, 1) weights
+    square: torch.Tensor  # (rows, 1) squared weights
+
+def _no_sums(finite: torch.Tensor) -> _Sums:
+    "The sums before the first sequence, for evidence (rows, n * v)."
+    zero = finite.new_zeros(len(finite), 1)
+    return _Sums(torch.full_like(zero, -math.inf), torch.zeros_like(finite), zero, zero)
+
+def _add(sums: _Sums, score: torch.Tensor, points: torch.Tensor, repeats: torch.Tensor) -> _Sums:
+    """The sums with more sequences in them: `points`, (set, n * v), their scores, (rows, set), and how often
+    each is in the training set, (set,)."""
+    peak = torch.maximum(sums.peak, score.amax(-1, keepdim=True))
+    base = torch.where(peak == -math.inf, 0., peak)
+    scale = (sums.peak - base).exp()
+    once = (score - base).exp()
+    weight = once * repeats.to(once)
+    return _Sums(peak, sums.mass * scale + weight @ points,
+                 sums.total * scale + weight.sum(-1, keepdim=True),
+                 sums.square * scale**2 + (weight * once).sum(-1, keepdim=True))
+
+def _normalised(sums: _Sums, top: torch.Tensor, size: int) -> EmpiricalPosterior:
+    "The posterior from the sums over a set of `size`; `top`, (rows, n, 1), was taken off the evidence."
+    rows, n, _ = top.shape
+    possible = sums.total > 0
+    leaves = torch.where(possible, sums.mass / torch.where(possible, sums.total, 1.), 0.)
+    log_mean = sums.total.double().log() + torch.where(possible, sums.peak, 0.) - math.log(size)
+    log_z = top.double().sum((1, 2)) + log_mean[:, 0]
+    concentration = torch.where(possible, sums.square / sums.total**2, math.nan).double()
+    return EmpiricalPosterior(leaves.view(rows, n, leaves.shape[1] // n),
+                              torch.where(possible[:, 0], log_z, -math.inf), concentration[:, 0])
+
 # %% ../nbs/06_models.ipynb #aa041f18
-def time_features(t: torch.Tensor,   # (batch,) in [0, 1]
-                  k: int = 16,       # frequencies
-                 ) -> torch.Tensor:  # (batch, 2 k)
+def _time_features(t: torch.Tensor,   # (batch,) in [0, 1]
+                   k: int = 16,       # frequencies
+                  ) -> torch.Tensor:  # (batch, 2 k)
     "cos(pi k t) and sin(pi k t), k from 0."
     phase = math.pi * t[:, None] * torch.arange(k, device=t.device)
     return torch.cat([phase.cos(), phase.sin()], -1)
 
 # %% ../nbs/06_models.ipynb #8392878d
-def leaf_likelihoods(process: Process, x_t: torch.Tensor, t) -> torch.Tensor:
-    "(batch, n, v): the softmax of the evidence, each leaf read by itself; flat where the evidence excludes every symbol."
+def leaf_likelihoods(process: Process,
+                     x_t: torch.Tensor,  # a noisy batch, as the process gives it
+                     t,                  # a number or (batch,), in [0, 1]
+                    ) -> torch.Tensor:   # (batch, n, v), rows sum to 1
+    "The softmax of the evidence: each leaf read by itself. Flat where the evidence excludes every symbol."
     e = process.log_evidence(x_t, t)
     return torch.where(e.isneginf().all(-1, keepdim=True), 0., e).softmax(-1)
 
 # %% ../nbs/06_models.ipynb #5ba43975
-class Network(nn.Module):
-    "What the networks share: checked inputs, one embedding of them (batch, n, dim), a seed for the weights, and the way out."
-    kinds = {}  # the classes that can be loaded, by name
+class Network(nn.Module, abc.ABC):
+    """What the networks share. A network of one's own defines `build` and `stages`, and keeps each argument
+    of its constructor as an attribute of that name."""
+    kinds: ClassVar[dict[str, type]] = {}  # networks and heads by the name of their class, for `load_model`
+    embed: nn.Linear               # of what is read, (batch, n, channels), to states (batch, n, dim)
+    time: nn.Sequential            # of the noise level, (batch, 32), to (batch, dim)
+    position: nn.Parameter | None  # (n, dim), added to the states
+    norm: nn.LayerNorm             # of the last state
+    head: nn.Linear                # from it to the logits
 
-    def __init__(self, process: Process, n: int, dim: int, seed: int, outputs: int | None = None, self_conditioning: bool = False, positions: bool = True):
+    def __init__(self, process: Process,
+                 n: int,                           # positions
+                 dim: int,                         # width of a state
+                 seed: int,                        # of the weights
+                 outputs: int | None = None,       # numbers read out of a state; None: process.v
+                 self_conditioning: bool = False,  # also read an earlier estimate, x0_hat
+                 positions: bool = True):          # whether a learned vector is added at each position
         super().__init__()
-        if process.v is None: raise ValueError("process has v=None; a network needs to know the alphabet")
-        if process.name == "belief": raise ValueError("belief noise keeps the true leaves, so a network would read the answer")
-        self.process, self.n, self.dim = process, check_int("n", n, 1), check_int("dim", dim, 1)
-        self.self_conditioning, self.seed = bool(self_conditioning), check_int("seed", seed)
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(self.seed)
-            channels = process.channels + process.v * (1 + self.self_conditioning)
-            self.embed, self.head = nn.Linear(channels, dim), nn.Linear(dim, outputs or process.v)
-            self.time = nn.Sequential(nn.Linear(32, dim), nn.SiLU(), nn.Linear(dim, dim))
-            self.position = nn.Parameter(torch.randn(n, dim) * 0.5) if positions else None
-            self.norm = nn.LayerNorm(dim)
-            self.build()
-        nn.init.zeros_(self.head.weight), nn.init.zeros_(self.head.bias)
+        _check_readable(process)
+        self.process = process
+        self.n = check_int("n", n, 1)
+        self.dim = check_int("dim", dim, 1)
+        self.self_conditioning = bool(self_conditioning)
+        self.seed = check_int("seed", seed)
+        _make_layers(self, outputs or process.v, positions)
 
     def __init_subclass__(cls): Network.kinds[cls.__name__] = cls
 
-    def build(self) -> None:
-        "Make the layers between the embedding and the head."
-        raise NotImplementedError
+    @abc.abstractmethod
+    def build(self) -> None: "Make the layers between the embedding and the head."
 
+    @abc.abstractmethod
     def stages(self, h: torch.Tensor) -> Iterator[torch.Tensor]:
-        "The states (batch, nodes, dim) that follow from the embedded input (batch, n, dim); nodes divides n, and is n in the last."
-        raise NotImplementedError
-
-    def read(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
-        "The embedded input, (batch, n, dim), or a ValueError about what is wrong with it."
-        parts = [self.process.features(x_t), leaf_likelihoods(self.process, x_t, t)]
-        shape = (len(x_t), self.n, self.process.v)
-        if x_t.shape[1] != self.n: raise ValueError(f"x_t has {x_t.shape[1]} positions; this network reads n={self.n}")
-        if x0_hat is not None and not self.self_conditioning:
-            raise ValueError("x0_hat is read only by a network made with self_conditioning=True")
-        if x0_hat is not None and tuple(x0_hat.shape) != shape:
-            raise ValueError(f"x0_hat has shape {tuple(x0_hat.shape)}; logits of shape {shape} are needed")
-        if self.self_conditioning: parts.append(x_t.new_zeros(shape) if x0_hat is None else x0_hat.softmax(-1))
-        like = self.head.weight
-        time = self.time(time_features(check_times(t, len(x_t), x_t.device).to(like)))
-        h = self.embed(torch.cat([p.to(like) for p in parts], -1)) + time[:, None]
-        return h if self.position is None else h + self.position
+        "The states (batch, nodes, dim) after the embedded input; nodes divides n, and is n in the last."
 
     def last(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
         "The state that is read out, normalised, (batch, n, dim)."
-        for h in self.stages(self.read(x_t, t, x0_hat)): pass
+        for h in self.stages(_embedded(self, x_t, t, x0_hat)): pass
         return self.norm(h)
 
     def hidden(self, x_t: torch.Tensor, t, x0_hat=None) -> list[torch.Tensor]:
-        "The embedded input and the state of every stage, (batch, n, dim) each; a state of fewer nodes is repeated over the leaves of each."
-        h = self.read(x_t, t, x0_hat)
+        "The embedded input and the stages, (batch, n, dim) each; a node's state is repeated at its leaves."
+        h = _embedded(self, x_t, t, x0_hat)
         return [x.repeat_interleave(self.n // x.shape[1], 1) for x in (h, *self.stages(h))]
 
     def forward(self, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None = None) -> torch.Tensor:
-        "Logits (batch, n, v) from x_t as the process gives it and t, a number or (batch,); x0_hat: earlier logits."
+        "Logits (batch, n, v) from the process' x_t and t, a number or (batch,); x0_hat: earlier logits."
         return self.process.constrain(self.head(self.last(x_t, t, x0_hat)), x_t)
 
-    def extra_repr(self) -> str:
-        return ", ".join(f"{k}={v!r}" for k, v in arguments(self).items())
+    def extra_repr(self) -> str: return ", ".join(f"{k}={v!r}" for k, v in arguments(self).items())
 
-# %% ../nbs/06_models.ipynb #2744ed22
-@contextlib.contextmanager
-def evaluating(*models):
-    "A block without gradients in which those of `models` that are networks are in evaluation mode."
-    networks = [(m, m.training) for m in models if isinstance(m, nn.Module)]
-    try:
-        for m, _ in networks: m.eval()
-        with torch.no_grad(): yield
-    finally:
-        for m, training in networks: m.train(training)
+# %% ../nbs/06_models.ipynb #ea31726d
+def _make_layers(network: Network, outputs: int, positions: bool) -> None:
+    "Make the layers of `network`: the embedding and the head, and between them what its `build` makes."
+    process = network.process
+    dim = network.dim
+    channels = process.channels + process.v * (1 + network.self_conditioning)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(network.seed)
+        network.embed = nn.Linear(channels, dim)
+        network.head = nn.Linear(dim, outputs)
+        network.time = nn.Sequential(nn.Linear(32, dim), nn.SiLU(), nn.Linear(dim, dim))
+        network.position = nn.Parameter(torch.randn(network.n, dim) * 0.5) if positions else None
+        network.norm = nn.LayerNorm(dim)
+        network.build()
+    nn.init.zeros_(network.head.weight)
+    nn.init.zeros_(network.head.bias)
+
+def _embedded(network: Network, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None) -> torch.Tensor:
+    "The embedded input, (batch, n, dim)."
+    parts = [network.process.features(x_t), leaf_likelihoods(network.process, x_t, t)]
+    _check_shapes(network, x_t, x0_hat)
+    if network.self_conditioning:
+        parts.append(torch.zeros_like(parts[1]) if x0_hat is None else x0_hat.softmax(-1))
+    like = network.head.weight
+    level = _time_features(check_times(t, len(x_t), x_t.device).to(like))
+    h = network.embed(torch.cat([p.to(like) for p in parts], -1)) + network.time(level)[:, None]
+    return h if network.position is None else h + network.position
+
+# %% ../nbs/06_models.ipynb #3fa86084
+def _check_readable(process: Process) -> None:
+    "A ValueError for noise that no network can be trained under."
+    if process.v is None: raise ValueError("process has v=None; a network needs to know the alphabet")
+    if process.name == "belief":
+        raise ValueError("belief noise keeps the true leaves, so a network would read the answer")
+
+def _check_shapes(network: Network, x_t: torch.Tensor, x0_hat: torch.Tensor | None) -> None:
+    "A ValueError unless `x_t`, and the earlier logits if there are any, are of what the network reads."
+    if x_t.shape[1] != network.n:
+        raise ValueError(f"x_t has {x_t.shape[1]} positions; this network reads n={network.n}")
+    if x0_hat is None: return
+    if not network.self_conditioning:
+        raise ValueError("x0_hat is read only by a network made with self_conditioning=True")
+    shape = (len(x_t), network.n, network.process.v)
+    if tuple(x0_hat.shape) != shape:
+        raise ValueError(f"x0_hat has shape {tuple(x0_hat.shape)}; logits of shape {shape} are needed")
+
+# %% ../nbs/06_models.ipynb #65ccc9e0
+class Attention(nn.Module):
+    """Attention of normalised h, (batch, n, dim), to itself or to a memory of the same shape. The result is
+    to be added to h."""
+
+    def __init__(self, dim: int,
+                 heads: int,                # that share dim
+                 dropout: float,
+                 to_memory: bool = False):  # keys and values are of a memory, not of h
+        super().__init__()
+        self.heads = heads
+        self.dropout = Dropout(dropout)
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.to_memory = to_memory
+
+    def forward(self, h: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
+        parts = self._project(self.norm(h), memory)
+        q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)
+        attended = F.scaled_dot_product_attention(q, k, v)
+        return self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+
+    def _project(self, h: torch.Tensor, memory: torch.Tensor | None) -> tuple[torch.Tensor, ...]:
+        "Queries, keys and values, (batch, n, dim) each."
+        if not self.to_memory: return self.qkv(h).chunk(3, -1)
+        if memory is None: raise ValueError("memory=None; attention made with to_memory=True reads one")
+        of_h, of_memory = self.qkv.weight.tensor_split([self.qkv.in_features])
+        return F.linear(h, of_h), *F.linear(memory, of_memory).chunk(2, -1)
+
+# %% ../nbs/06_models.ipynb #7abcedb3
+class Perceptron(nn.Module):
+    "Two layers on normalised h, (..., dim). The result is to be added to h."
+
+    def __init__(self, dim: int,
+                 ff: int,          # width between the two
+                 dropout: float):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.dropout = Dropout(dropout)
+        self.wide = nn.Linear(dim, ff, bias=False)
+        self.narrow = nn.Linear(ff, dim, bias=False)
+
+    def forward(self, h: torch.Tensor) -> torch.Tensor:
+        return self.dropout(self.narrow(self.wide(self.norm(h)).relu_()))
+
+# %% ../nbs/06_models.ipynb #79b4e730
+class Block(nn.Module):
+    """Attention and a perceptron, each added to the stream, (batch, n, dim) to the same. With `to_memory`,
+    attention to a memory stands between them."""
+
+    def __init__(self, dim: int, heads: int, ff: int, dropout: float, to_memory: bool = False):
+        super().__init__()
+        self.attend = Attention(dim, heads, dropout)
+        self.think = Perceptron(dim, ff, dropout)
+        self.recall = Attention(dim, heads, dropout, to_memory=True) if to_memory else None
+
+    def forward(self, h: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
+        h = h + self.attend(h)
+        if self.recall is not None: h = h + self.recall(h, memory)
+        return h + self.think(h)
 
 # %% ../nbs/06_models.ipynb #51a8e1f6
 class Dropout(nn.Module):
-    "Each number is zero with probability p in training, the rest scaled up; in a `dropout_stream` p is a multiple of 1/65536. Srivastava et al. 2014."
+    """In training each number is 0 with probability p, and the rest are divided by 1 - p. In a
+    `dropout_stream` p is rounded to a multiple of 1/65536. Srivastava et al. 2014."""
 
     def __init__(self, p: float):
         super().__init__()
@@ -270,98 +454,64 @@ class Dropout(nn.Module):
 
     def extra_repr(self) -> str: return f"p={self.p}"
 
-# %% ../nbs/06_models.ipynb #65ccc9e0
-class Attention(nn.Module):
-    "Attention of normalised h, (batch, n, dim), to itself or to a memory of the same shape; what is to be added to h."
+# %% ../nbs/06_models.ipynb #a86707cd
+class TransformerDenoiser(Network):
+    """A bidirectional transformer with the noise level as an input. Vaswani et al. 2017; self-conditioning:
+    Chen et al. 2023."""
 
-    def __init__(self, dim: int, heads: int, dropout: float, to_memory: bool = False):
-        super().__init__()
-        self.heads, self.dropout = heads, Dropout(dropout)
-        self.norm, self.qkv, self.out = nn.LayerNorm(dim), nn.Linear(dim, 3 * dim, bias=False), nn.Linear(dim, dim, bias=False)
-        self.to_memory = to_memory
+    def __init__(self, process: Process,             # the noise it reads
+                 n: int,                             # positions
+                 dim: int = 128,                     # width of a state
+                 heads: int = 8,                     # attention heads that share it
+                 layers: int = 6,                    # blocks
+                 ff: int = 512,                      # width inside their perceptron
+                 dropout: float = 0.0,
+                 self_conditioning: bool = False,    # also read an earlier estimate, x0_hat
+                 seed: int = 0):                     # of the weights
+        self.heads = _check_heads(dim, heads)
+        self.layers = check_int("layers", layers, 1)
+        self.ff = check_int("ff", ff, 1)
+        self.dropout = check_number("dropout", dropout, 0., 1.)
+        super().__init__(process, n, dim, seed, self_conditioning=self_conditioning)
 
-    def forward(self, h: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
-        h = self.norm(h)
-        if self.to_memory:  # the first third of the projection reads h, the rest the memory
-            of_h, of_memory = self.qkv.weight.tensor_split([self.qkv.in_features])
-            parts = F.linear(h, of_h), *F.linear(memory, of_memory).chunk(2, -1)
-        else: parts = self.qkv(h).chunk(3, -1)
-        q, k, v = (p.unflatten(-1, (self.heads, -1)).transpose(1, 2) for p in parts)  # (batch, heads, n, dim / heads)
-        attended = F.scaled_dot_product_attention(q, k, v)
-        return self.dropout(self.out(attended.transpose(1, 2).flatten(2)))
+    def build(self):
+        sizes = self.dim, self.heads, self.ff, self.dropout
+        self.blocks = nn.ModuleList(Block(*sizes) for _ in range(self.layers))
 
-# %% ../nbs/06_models.ipynb #7abcedb3
-class Perceptron(nn.Module):
-    "Two layers on normalised h, (..., dim); what is to be added to h."
+    def stages(self, h):
+        for block in self.blocks: yield (h := block(h))
 
-    def __init__(self, dim: int, ff: int, dropout: float):
-        super().__init__()
-        self.norm, self.dropout = nn.LayerNorm(dim), Dropout(dropout)
-        self.wide, self.narrow = nn.Linear(dim, ff, bias=False), nn.Linear(ff, dim, bias=False)
-
-    def forward(self, h: torch.Tensor) -> torch.Tensor:
-        return self.dropout(self.narrow(self.wide(self.norm(h)).relu_()))
-
-# %% ../nbs/06_models.ipynb #79b4e730
-class Block(nn.Module):
-    "Attention and a perceptron, each added to the stream, (batch, n, dim) to the same; with `to_memory`, attention to a memory between them."
-
-    def __init__(self, dim: int, heads: int, ff: int, dropout: float, to_memory: bool = False):
-        super().__init__()
-        self.attend, self.think = Attention(dim, heads, dropout), Perceptron(dim, ff, dropout)
-        self.recall = Attention(dim, heads, dropout, to_memory=True) if to_memory else None
-
-    def forward(self, h: torch.Tensor, memory: torch.Tensor | None = None) -> torch.Tensor:
-        h = h + self.attend(h)
-        if self.recall is not None: h = h + self.recall(h, memory)
-        return h + self.think(h)
-
-# %% ../nbs/06_models.ipynb #ec409708
 def _check_heads(dim: int, heads: int) -> int:
     "`heads`, or a ValueError unless it divides `dim`."
     heads = check_int("heads", heads, 1)
     if check_int("dim", dim, 1) % heads: raise ValueError(f"dim={dim} is not divisible by heads={heads}")
     return heads
 
-# %% ../nbs/06_models.ipynb #a86707cd
-class TransformerDenoiser(Network):
-    "A bidirectional transformer with the noise level as an input. Vaswani et al. 2017; self-conditioning: Chen et al. 2023."
-
-    def __init__(self, process: Process,             # the noise it reads
-                 n: int,                             # positions
-                 dim: int = 128, heads: int = 8,     # width, and attention heads that share it
-                 layers: int = 6, ff: int = 512,     # blocks, and the width inside their perceptron
-                 dropout: float = 0.0,
-                 self_conditioning: bool = False,    # also read an earlier estimate, x0_hat
-                 seed: int = 0):                     # of the weights
-        self.heads, self.layers, self.ff = _check_heads(dim, heads), check_int("layers", layers, 1), check_int("ff", ff, 1)
-        self.dropout = check_number("dropout", dropout, 0., 1.)
-        super().__init__(process, n, dim, seed, self_conditioning=self_conditioning)
-
-    def build(self):
-        self.blocks = nn.ModuleList(Block(self.dim, self.heads, self.ff, self.dropout) for _ in range(self.layers))
-
-    def stages(self, h):
-        for block in self.blocks: yield (h := block(h))
-
 # %% ../nbs/06_models.ipynb #c4bfa64c
 class EncoderDecoder(Network):
-    "The thesis' denoiser in outline: an encoder over the noisy sequence, and a decoder with cross-attention to it. Aiello 2025."
+    """The thesis' denoiser in outline: an encoder of the noisy sequence, and a decoder that attends to it.
+    Aiello 2025."""
 
-    def __init__(self, process: Process,               # the noise it reads
-                 n: int,                               # positions
-                 dim: int = 128, heads: int = 8, ff: int = 512,
-                 encoders: int = 3, decoders: int = 3, # layers of each half
+    def __init__(self, process: Process,   # the noise it reads
+                 n: int,                   # positions
+                 dim: int = 128,           # width of a state
+                 heads: int = 8,           # attention heads that share it
+                 ff: int = 512,            # width inside a perceptron
+                 encoders: int = 3,        # blocks of the encoder
+                 decoders: int = 3,        # blocks of the decoder
                  dropout: float = 0.1,
-                 seed: int = 0):                       # of the weights
-        self.heads, self.ff, self.dropout = _check_heads(dim, heads), check_int("ff", ff, 1), check_number("dropout", dropout, 0., 1.)
-        self.encoders, self.decoders = check_int("encoders", encoders, 1), check_int("decoders", decoders, 1)
+                 seed: int = 0):           # of the weights
+        self.heads = _check_heads(dim, heads)
+        self.ff = check_int("ff", ff, 1)
+        self.dropout = check_number("dropout", dropout, 0., 1.)
+        self.encoders = check_int("encoders", encoders, 1)
+        self.decoders = check_int("decoders", decoders, 1)
         super().__init__(process, n, dim, seed)
 
     def build(self):
-        layer = self.dim, self.heads, self.ff, self.dropout
-        self.encoder = nn.ModuleList(Block(*layer) for _ in range(self.encoders))
-        self.decoder = nn.ModuleList(Block(*layer, to_memory=True) for _ in range(self.decoders))
+        sizes = self.dim, self.heads, self.ff, self.dropout
+        self.encoder = nn.ModuleList(Block(*sizes) for _ in range(self.encoders))
+        self.decoder = nn.ModuleList(Block(*sizes, to_memory=True) for _ in range(self.decoders))
         self.memory_norm = nn.LayerNorm(self.dim)
 
     def stages(self, h):
@@ -370,33 +520,28 @@ class EncoderDecoder(Network):
         memory = self.memory_norm(memory)
         for block in self.decoder: yield (h := block(h, memory))
 
-# %% ../nbs/06_models.ipynb #f48a39c5
-def _tree(n: int, arity) -> tuple[int, ...]:
-    "The arity of every level, root first, from one number or one a level; a ValueError unless their product is n."
-    if isinstance(arity, Sequence): tree = tuple(check_int(f"arity[{l}]", s, 1) for l, s in enumerate(arity))
-    else:
-        s, tree = check_int("arity", arity, 2), ()
-        while s**len(tree) < n: tree += (s,)
-    if not tree or math.prod(tree) != n: raise ValueError(f"arity={arity} makes trees of {math.prod(tree)} leaves, not n={n}; give one arity a level, root first")
-    return tree
-
 # %% ../nbs/06_models.ipynb #ebc53eb3
 class UNetDenoiser(Network):
-    "A convolutional U-Net with the arity of the tree as kernel and stride. Ronneberger et al. 2015; on grammars Favero et al. 2025."
+    """A convolutional U-Net with the arity of the tree as kernel and stride. Ronneberger et al. 2015; on
+    grammars Favero et al. 2025."""
 
-    def __init__(self, process: Process,             # the noise it reads
-                 n: int,                             # positions
-                 arity: int | Sequence[int],         # children of a node, or one number a level, root first: grammar.arity
-                 dim: int = 128, ff: int = 512,      # width, and that inside a perceptron
+    def __init__(self, process: Process,       # the noise it reads
+                 n: int,                       # positions
+                 arity: int | Sequence[int],   # children of a node; or a number for each level, root first
+                 dim: int = 128,               # width of a state
+                 ff: int = 512,                # width inside a perceptron
                  dropout: float = 0.0,
-                 seed: int = 0):                     # of the weights
-        self.ff, self.dropout = check_int("ff", ff, 1), check_number("dropout", dropout, 0., 1.)
-        self.arity = _tree(check_int("n", n, 1), arity)
+                 seed: int = 0):               # of the weights
+        self.ff = check_int("ff", ff, 1)
+        self.dropout = check_number("dropout", dropout, 0., 1.)
+        self.arity = _arity_by_level(check_int("n", n, 1), arity)
         super().__init__(process, n, dim, seed, positions=False)
 
     def build(self):
-        def thinkers(count): return nn.ModuleList(Perceptron(self.dim, self.ff, self.dropout) for _ in range(count))
-        self.leaves, self.down, self.up = Perceptron(self.dim, self.ff, self.dropout), thinkers(len(self.arity)), thinkers(len(self.arity))
+        sizes = self.dim, self.ff, self.dropout
+        self.leaves = Perceptron(*sizes)
+        self.down = nn.ModuleList(Perceptron(*sizes) for _ in self.arity)
+        self.up = nn.ModuleList(Perceptron(*sizes) for _ in self.arity)
         self.merge = nn.ModuleList(nn.Conv1d(self.dim, self.dim, s, stride=s) for s in self.arity)
         self.split = nn.ModuleList(nn.ConvTranspose1d(self.dim, self.dim, s, stride=s) for s in self.arity)
         self.join = nn.ModuleList(nn.Linear(2 * self.dim, self.dim) for _ in self.arity)
@@ -406,105 +551,152 @@ class UNetDenoiser(Network):
         below = []
         for l in reversed(range(len(self.arity))):  # to the nodes of level l
             below.append(h)
-            h = _patches(self.merge[l], h)
+            h = _merged(self.merge[l], h)
             yield (h := h + self.down[l](h))
         for l in range(len(self.arity)):            # to the nodes of level l + 1
-            h = self.join[l](torch.cat([below.pop(), _unpatches(self.split[l], h)], -1))
+            h = self.join[l](torch.cat([below.pop(), _split(self.split[l], h)], -1))
             yield (h := h + self.up[l](h))
 
 # %% ../nbs/06_models.ipynb #a3faea23
-def _patches(conv: nn.Conv1d, h: torch.Tensor) -> torch.Tensor:
-    "`conv` with stride = kernel on (batch, nodes * s, dim), to (batch, nodes, dim)."
-    return F.linear(h.unflatten(1, (-1, conv.kernel_size[0])).flatten(2), conv.weight.transpose(1, 2).flatten(1), conv.bias)
+def _merged(conv: nn.Conv1d, h: torch.Tensor) -> torch.Tensor:
+    "`conv`, whose stride is its kernel, on (batch, nodes * s, dim), to (batch, nodes, dim)."
+    children = h.unflatten(1, (-1, conv.kernel_size[0])).flatten(2)
+    return F.linear(children, conv.weight.transpose(1, 2).flatten(1), conv.bias)
 
-def _unpatches(conv: nn.ConvTranspose1d, h: torch.Tensor) -> torch.Tensor:
-    "`conv` with stride = kernel on (batch, nodes, dim), to (batch, nodes * s, dim)."
+def _split(conv: nn.ConvTranspose1d, h: torch.Tensor) -> torch.Tensor:
+    "`conv`, whose stride is its kernel, on (batch, nodes, dim), to (batch, nodes * s, dim)."
     weight = conv.weight.permute(2, 1, 0)  # (s, out, in)
-    return (F.linear(h, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]) + conv.bias).flatten(1, 2)
+    children = F.linear(h, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]) + conv.bias
+    return children.flatten(1, 2)
+
+def _arity_by_level(n: int, arity: int | Sequence[int]) -> tuple[int, ...]:
+    """The arity of every level, root first, from one number or one a level; a ValueError unless their
+    product is n."""
+    if isinstance(arity, Sequence): tree = tuple(check_int(f"arity[{l}]", s, 1) for l, s in enumerate(arity))
+    else:
+        s = check_int("arity", arity, 2)
+        tree = ()
+        while s**len(tree) < n: tree += (s,)
+    if tree and math.prod(tree) == n: return tree
+    raise ValueError(f"arity={arity} makes trees of {math.prod(tree)} leaves, not n={n}; "
+                     "give one arity a level, root first")
 
 # %% ../nbs/06_models.ipynb #e34d3d23
 class TransformerClassifier(Network):
     "The class from noisy leaves: a bidirectional transformer, averaged over positions. Vaswani et al. 2017."
 
-    def __init__(self, process: Process,             # the noise it reads
-                 n: int, n_classes: int,             # positions, and classes
-                 dim: int = 128, heads: int = 8, layers: int = 6, ff: int = 512, dropout: float = 0.0,
-                 seed: int = 0):                     # of the weights
-        self.heads, self.layers, self.ff = _check_heads(dim, heads), check_int("layers", layers, 1), check_int("ff", ff, 1)
-        self.n_classes, self.dropout = check_int("n_classes", n_classes, 1), check_number("dropout", dropout, 0., 1.)
+    def __init__(self, process: Process,   # the noise it reads
+                 n: int,                   # positions
+                 n_classes: int,
+                 dim: int = 128,           # width of a state
+                 heads: int = 8,           # attention heads that share it
+                 layers: int = 6,          # blocks
+                 ff: int = 512,            # width inside their perceptron
+                 dropout: float = 0.0,
+                 seed: int = 0):           # of the weights
+        self.heads = _check_heads(dim, heads)
+        self.layers = check_int("layers", layers, 1)
+        self.ff = check_int("ff", ff, 1)
+        self.n_classes = check_int("n_classes", n_classes, 1)
+        self.dropout = check_number("dropout", dropout, 0., 1.)
         super().__init__(process, n, dim, seed, outputs=self.n_classes)
 
-    build, stages = TransformerDenoiser.build, TransformerDenoiser.stages
+    build = TransformerDenoiser.build
+    stages = TransformerDenoiser.stages
 
     def forward(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
-        "Logits (batch, n_classes) of p(class | x_t) from x_t as the process gives it and t, a number or (batch,)."
+        """Logits (batch, n_classes) of p(class | x_t) from x_t as the process gives it and t, a number or
+        (batch,)."""
         return self.head(self.last(x_t, t, x0_hat).mean(1))
+
+# %% ../nbs/06_models.ipynb #2744ed22
+@contextlib.contextmanager
+def evaluating(*models):
+    "A block without gradients in which those of `models` that are networks are in evaluation mode."
+    networks = [(m, m.training) for m in models if isinstance(m, nn.Module)]
+    try:
+        for m, _ in networks: m.eval()
+        with torch.no_grad(): yield
+    finally:
+        for m, training in networks: m.train(training)
 
 # %% ../nbs/06_models.ipynb #9d3fc8da
 @functools.lru_cache(maxsize=64)
-def sibling_grammar(grammar: HierarchicalGrammar) -> HierarchicalGrammar:
-    "One root, whose productions are the distinct tuples that the parents of leaves produce in `grammar`, all equally likely."
+def _sibling_grammar(grammar: HierarchicalGrammar) -> HierarchicalGrammar:
+    """One root, whose productions are the distinct tuples that the parents of leaves produce in `grammar`,
+    all equally likely."""
     t = grammar.tables
     tuples = t.rules[-1][t.probs[-1] > 0].unique(dim=0)[None]
     root = next(name for name in map("•".__mul__, itertools.count(1)) if name not in t.alphabets[-1])
-    one = torch.ones(1, dtype=torch.float64)
-    return HierarchicalGrammar.of(Tables(((root,), t.alphabets[-1]), (tuples,), (one.expand(1, tuples.shape[1]).clone(),), one))
+    weights = torch.ones(1, tuples.shape[1], dtype=torch.float64)
+    root_weights = torch.ones(1, dtype=torch.float64)
+    return HierarchicalGrammar.of(Tables(((root,), t.alphabets[-1]), (tuples,), (weights,), root_weights))
 
 # %% ../nbs/06_models.ipynb #e7ff04e2
 def ungrammatical_mass(grammar: HierarchicalGrammar,
-                 logits: torch.Tensor,  # (batch, n, v)
-                ) -> torch.Tensor:      # (batch, n / arity): one for each parent of leaves
-    "Probability that siblings drawn independently from softmax(logits) are a tuple that no production makes."
-    siblings = sibling_grammar(grammar)
+                       logits: torch.Tensor,  # (batch, n, v)
+                      ) -> torch.Tensor:      # (batch, n / arity): one number for each parent of leaves
+    """For each parent of leaves, the probability that its children, drawn independently from softmax(logits),
+    are a tuple that no production makes."""
     _check_logits(grammar, logits)
+    siblings = _sibling_grammar(grammar)
     log_p = logits.log_softmax(-1).reshape(-1, siblings.n_leaves, logits.shape[-1])
-    legal = log_likelihood(siblings, log_p) + math.log(siblings.rules[0].shape[1])
-    return -torch.expm1(legal.clamp(max=0.)).view(len(logits), -1).to(logits.dtype)
+    grammatical = log_likelihood(siblings, log_p) + math.log(siblings.rules[0].shape[1])
+    return -torch.expm1(grammatical.clamp(max=0.)).view(len(logits), -1).to(logits.dtype)
 
 def _check_logits(grammar: HierarchicalGrammar, logits: torch.Tensor, batch: int | None = None) -> None:
-    "A ValueError unless `logits` are of the leaves of `grammar`, and of so many sequences."
+    """A ValueError unless `logits` are of the leaves of `grammar`, of `batch` sequences where that is
+    given, and no NaN."""
     shape = tuple(getattr(logits, "shape", ()))
-    if len(shape) != 3 or shape != (shape[0] if batch is None else batch, grammar.n_leaves, grammar.vocab[-1]):
-        raise ValueError(f"logits have shape {shape}; ({'batch' if batch is None else batch}, {grammar.n_leaves}, {grammar.vocab[-1]}) is needed")
+    rows = shape[0] if shape and batch is None else batch
+    if len(shape) != 3 or shape != (rows, grammar.n_leaves, grammar.vocab[-1]):
+        needed = f"({'batch' if batch is None else batch}, {grammar.n_leaves}, {grammar.vocab[-1]})"
+        raise ValueError(f"logits have shape {shape}; {needed} is needed")
     if bool(logits.isnan().any()): raise ValueError("logits hold NaN")
 
 # %% ../nbs/06_models.ipynb #a78796b1
-class ConstrainedHead(nn.Module):
-    "A denoiser whose answer is passed through exact inference in a grammar. It is a denoiser itself, and trains as one."
+class ConstrainedHead(nn.Module, abc.ABC):
+    """A denoiser whose answer is passed through exact inference in a grammar. It is a denoiser itself, and
+    trains as one."""
 
     def __init__(self, denoiser: Callable,              # (x_t, t) -> logits (batch, n, v)
                  grammar: HierarchicalGrammar):
         super().__init__()
-        if not callable(denoiser): raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
-        if not isinstance(grammar, HierarchicalGrammar): raise ValueError(f"grammar is a {type(grammar).__name__}; a HierarchicalGrammar is needed")
-        if getattr(denoiser, "n", grammar.n_leaves) != grammar.n_leaves: raise ValueError(f"denoiser reads n={denoiser.n} positions; the grammar has {grammar.n_leaves} leaves")
-        self.denoiser, self.grammar, self.n = denoiser, grammar, grammar.n_leaves
+        _check_head(denoiser, grammar)
+        self.denoiser = denoiser
+        self.grammar = grammar
+        self.n = grammar.n_leaves
         self.self_conditioning = getattr(denoiser, "self_conditioning", False)
         if hasattr(denoiser, "process"): self.process = denoiser.process
 
     def __init_subclass__(cls): Network.kinds[cls.__name__] = cls
 
+    @abc.abstractmethod
     def constrain(self, log_p: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        "Posterior (batch, n, v) of the leaves under log probabilities of that shape, and whether it exists, (batch, n) bool."
-        raise NotImplementedError
+        """Posterior (batch, n, v) of the leaves under log probabilities of that shape, and whether it
+        exists, (batch, n) bool."""
 
     def forward(self, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None = None) -> torch.Tensor:
-        "Logits (batch, n, v); where what the denoiser allows fits no derivation, its own answer."
+        "Logits (batch, n, v); the denoiser's own where what it allows fits no derivation."
         logits = self.denoiser(x_t, t) if x0_hat is None else self.denoiser(x_t, t, x0_hat=x0_hat)
         _check_logits(self.grammar, logits, len(x_t))
-        log_p = logits.double().log_softmax(-1)  # in single precision what is improbable would become impossible
+        log_p = logits.double().log_softmax(-1)  # in single precision the improbable would become impossible
         p, exists = self.constrain(log_p)
         possible = p > 0  # the logarithm is taken where it has a gradient
         answer = torch.where(possible, torch.where(possible, p, 1.).log(), -math.inf)
-        return torch.where(exists[..., None], answer, log_p).to(logits if logits.dtype == torch.float64 else logits.float())
+        dtype = torch.promote_types(logits.dtype, torch.float32)
+        return torch.where(exists[..., None], answer, log_p).to(dtype)
 
+# %% ../nbs/06_models.ipynb #52e4d9b4
 class SiblingHead(ConstrainedHead):
-    "Tuples of siblings that no production makes are masked, and the rest renormalised. Aiello 2025; here for any arity."
+    """Tuples of siblings that no production makes are masked, and the rest renormalised. Aiello 2025; here
+    for any arity."""
 
     def constrain(self, log_p):
-        siblings = sibling_grammar(self.grammar)
+        siblings = _sibling_grammar(self.grammar)
         p, log_z = leaf_posterior(siblings, log_p.reshape(-1, siblings.n_leaves, log_p.shape[-1]))
-        return p.view(log_p.shape), (log_z > -math.inf).repeat_interleave(siblings.n_leaves).view(log_p.shape[:2])
+        exists = (log_z > -math.inf).repeat_interleave(siblings.n_leaves)
+        return p.view(log_p.shape), exists.view(log_p.shape[:2])
 
 class GrammarHead(ConstrainedHead):
     "The posterior of the whole tree, with the denoiser's probabilities for evidence."
@@ -513,48 +705,93 @@ class GrammarHead(ConstrainedHead):
         p, log_z = leaf_posterior(self.grammar, log_p)
         return p, (log_z > -math.inf)[:, None].expand(log_p.shape[:2])
 
+def _check_head(denoiser: Any, grammar: HierarchicalGrammar) -> None:
+    "A ValueError unless `denoiser` can be called, and reads as many positions as `grammar` has leaves."
+    if not callable(denoiser):
+        raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
+    if not isinstance(grammar, HierarchicalGrammar):
+        raise ValueError(f"grammar is a {type(grammar).__name__}; a HierarchicalGrammar is needed")
+    n = getattr(denoiser, "n", grammar.n_leaves)
+    if n != grammar.n_leaves:
+        raise ValueError(f"denoiser reads n={n} positions; the grammar has {grammar.n_leaves} leaves")
+
 # %% ../nbs/06_models.ipynb #6e981655
-def save_model(model: nn.Module,    # a network of this module, bare or in a head
+def save_model(model: nn.Module,    # a network of this module, one of one's own, or a head on either
                path: str | Path,    # *.safetensors
               ) -> Path:
     "Write weights and description to `path`, whole or not at all."
-    if type(model).__name__ not in Network.kinds: raise ValueError(f"model is a {type(model).__name__}; one of {', '.join(Network.kinds)} is needed")
-    try: made = describe(model)
-    except (AttributeError, TypeError) as e: raise ValueError(f"model holds what cannot be described by the arguments of its constructor: {e}") from None
-    _check_classes(made)
-    header = {"rhmdiff": json.dumps(made, ensure_ascii=False)}
-    with atomic_path(path) as tmp: save_file({k: x.detach().cpu().contiguous() for k, x in model.state_dict().items()}, tmp, header)
+    header = {"rhmdiff": _description(model)}
+    weights = {k: x.detach().cpu().contiguous() for k, x in model.state_dict().items()}
+    with atomic_path(path) as tmp: save_file(weights, tmp, header)
     return Path(path)
 
-def _kinds() -> dict:
-    "The classes that a file may name."
-    return Network.kinds | {c.__name__: c for c in (*PROCESSES.values(), RaggedProcess, BayesDenoiser, HierarchicalGrammar)}
+def _description(model: nn.Module) -> str:
+    "The class and arguments of `model` as JSON; a ValueError where it could not be made again from them."
+    if type(model).__name__ not in Network.kinds:
+        raise ValueError(f"model is a {type(model).__name__}; one of {', '.join(Network.kinds)} is needed")
+    try: made = describe(model)
+    except (AttributeError, TypeError, ValueError) as e:
+        raise ValueError("model holds what cannot be described by the arguments of its constructor: "
+                         f"{e}") from None
+    _check_classes(made)
+    return json.dumps(made, ensure_ascii=False)
 
-def _check_classes(d) -> None:
-    "A ValueError for a class that could not be made again from its description."
-    if isinstance(d, dict) and "class" in d: check_choice("class", d["class"], _kinds())
-    for x in d.values() if isinstance(d, dict) else d if isinstance(d, list) else (): _check_classes(x)
-
-def _rebuild(d):
-    "What `describe` described: processes, grammars, networks and heads by their class; anything else as it is."
-    if isinstance(d, list): return [_rebuild(x) for x in d]
-    if not isinstance(d, dict) or "class" not in d: return d
-    return _kinds()[check_choice("class", d["class"], _kinds())](**{k: _rebuild(x) for k, x in d.items() if k != "class"})
-
+# %% ../nbs/06_models.ipynb #af20e541
 def load_model(path: str | Path, device="cpu") -> nn.Module:
-    "The network that `save_model` wrote, on `device`, in evaluation mode; a ValueError that says what is wrong with the file."
+    """The network that `save_model` wrote, on `device`, in evaluation mode; a ValueError that says what is
+    wrong with the file."""
+    header, weights = _read_file(path, device)
     named = f"path={str(path)!r}"
-    try:
-        with safe_open(path, "pt", device=str(pick_device(device))) as file:
-            header, tensors = file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
-    except OSError as e: raise ValueError(f"{named} cannot be read: {e}") from None
-    except SafetensorError as e: raise ValueError(f"{named} is cut off, or not in safetensors' format: {e}") from None
     if "rhmdiff" not in header: raise ValueError(f"{named} holds tensors, but no model of save_model")
     try:
         model = _rebuild(json.loads(header["rhmdiff"])).to(pick_device(device))
-        model.load_state_dict(tensors)
-    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as e: raise ValueError(f"{named} holds a model that cannot be made here: {e}") from None
+        model.load_state_dict(weights)
+    except (ValueError, TypeError, RuntimeError, KeyError, AttributeError) as e:
+        raise ValueError(f"{named} holds a model that cannot be made here: {e}") from None
     return model.eval()
+
+def _read_file(path: str | Path, device) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    "The header and the tensors of a file in safetensors' format, or a ValueError about the file."
+    named = f"path={str(path)!r}"
+    try:
+        with safe_open(path, "pt", device=str(pick_device(device))) as file:
+            return file.metadata() or {}, {k: file.get_tensor(k) for k in file.keys()}
+    except OSError as e: raise ValueError(f"{named} cannot be read: {e}") from None
+    except SafetensorError as e:
+        raise ValueError(f"{named} is cut off, or not in safetensors' format: {e}") from None
+
+# %% ../nbs/06_models.ipynb #0b361d36
+def _kinds() -> dict[str, Callable]:
+    "What a file may name, and what makes it."
+    classes = (*PROCESSES.values(), RaggedProcess, BayesDenoiser, HierarchicalGrammar)
+    return {"tensor": _tensor, **Network.kinds, **{c.__name__: c for c in classes}}
+
+def _tensor(dtype: str, values) -> torch.Tensor:
+    """The tensor of nested lists of numbers, pairs where complex, of the type of this name, such as
+    'torch.float32'."""
+    kind = getattr(torch, dtype.removeprefix("torch."), None)
+    if not isinstance(kind, torch.dtype): raise ValueError(f"dtype={dtype!r} is no type of torch's tensors")
+    if kind.is_complex: return torch.view_as_complex(torch.tensor(values, dtype=kind.to_real()))
+    return torch.tensor(values, dtype=kind)
+
+def _names_class(d) -> bool:
+    """Whether `d` describes an object; a dictionary may have a key 'class' of its own, as the rules of a
+    symbol of that name."""
+    return isinstance(d, dict) and isinstance(d.get("class"), str)
+
+def _check_classes(d) -> None:
+    "A ValueError for a class that could not be made again from its description."
+    if _names_class(d): check_choice("class", d["class"], _kinds())
+    if isinstance(d, (dict, list)):
+        for x in d.values() if isinstance(d, dict) else d: _check_classes(x)
+
+def _rebuild(d):
+    """What `describe` described: tensors, processes, grammars, networks and heads by their class; anything
+    else as it is."""
+    if isinstance(d, list): return [_rebuild(x) for x in d]
+    if not _names_class(d): return d
+    make = _kinds()[check_choice("class", d["class"], _kinds())]
+    return make(**{k: _rebuild(x) for k, x in d.items() if k != "class"})
 
 # %% ../nbs/06_models.ipynb #1c95f125
 def probe(network: Network,
@@ -564,42 +801,67 @@ def probe(network: Network,
           seed: int = 0,
           ridge: float = 1e-4,                    # relative to the mean variance of the states
          ) -> pd.DataFrame:                       # columns t, stage, level, accuracy, se, exact
-    "Accuracy of linear read-outs of each level's symbols from each stage's states at a leaf (stage 0: the embedded input). Alain, Bengio 2017."
-    if not isinstance(network, Network): raise ValueError(f"network is a {type(network).__name__}; a Network, whose hidden states can be read, is needed")
-    n, ridge, rows, bayes = check_int("n", n, 2), check_number("ridge", ridge), [], BayesDenoiser(grammar, network.process)
-    for t in check_times(torch.as_tensor(times, dtype=torch.float64), len(times), name="times").tolist():
-        levels = [grammar.sample(n, seed=spawn(seed, "derivations", t, part)) for part in ("fit", "count")]
-        noisy = [network.process.sample(x[-1], t, seed=spawn(seed, "noise", t, k)) for k, x in enumerate(levels)]
-        states = [_hidden(network, x, t) for x in noisy]
-        (fit, _), (truth, there) = (_ancestors(grammar, x) for x in levels)
-        best = [b.argmax(-1) for b in bayes.posterior(noisy[1], t).levels]
-        best = torch.stack([b.repeat_interleave(grammar.n_leaves // b.shape[1], 1) for b in best])
-        exact = [_share(b == a, there) for a, b in zip(truth, best)]
-        for stage, (x, y) in enumerate(zip(*states)):
-            for level, guess in enumerate(_read_out(x, fit, y, grammar.vocab, ridge)):
-                rows.append((t, stage, level, *_share(guess == truth[level], there), exact[level][0]))
+    """Accuracy of linear read-outs of each level's symbols from each stage's states at a leaf (stage 0: the
+    embedded input). Alain, Bengio 2017."""
+    if not isinstance(network, Network):
+        raise ValueError(f"network is a {type(network).__name__}; "
+                         "a Network, whose hidden states can be read, is needed")
+    n = check_int("n", n, 2)
+    ridge = check_number("ridge", ridge)
+    bayes = BayesDenoiser(grammar, network.process)
+    checked = check_times(torch.as_tensor(times, dtype=torch.float64), len(times), name="times")
+    rows = [row for t in checked.tolist() for row in _probe_at(t, network, bayes, n, seed, ridge)]
     return pd.DataFrame(rows, columns=["t", "stage", "level", "accuracy", "se", "exact"])
+
+def _probe_at(t, network: Network, bayes: BayesDenoiser, n: int, seed: int, ridge: float) -> list:
+    "The rows of `probe` at one noise level."
+    grammar = bayes.grammar
+    levels = [grammar.sample(n, seed=spawn(seed, "derivations", t, part)) for part in ("fit", "count")]
+    noisy = [network.process.sample(x[-1], t, seed=spawn(seed, "noise", t, k)) for k, x in enumerate(levels)]
+    states = [_hidden(network, x, t) for x in noisy]
+    symbols = _above_leaves(grammar, levels[0])
+    truth = _above_leaves(grammar, levels[1])
+    best = _above_leaves(grammar, [b.argmax(-1) for b in bayes.posterior(noisy[1], t).levels])
+    counted = _present(grammar, levels[1][-1])
+    exact = [_share(b == a, counted)[0] for a, b in zip(truth, best)]
+    rows = []
+    for stage, (x, y) in enumerate(zip(*states)):
+        for level, guess in enumerate(_read_out(x, symbols, y, grammar.vocab, ridge)):
+            rows.append((t, stage, level, *_share(guess == truth[level], counted), exact[level]))
+    return rows
 
 # %% ../nbs/06_models.ipynb #b3ca34cc
 def _hidden(network: Network, x_t: torch.Tensor, t: float) -> list[torch.Tensor]:
     "The states of every stage, (batch * n, dim) float64 on the CPU."
-    with evaluating(network): return [h.flatten(0, 1).double().cpu() for h in network.hidden(x_t.to(network.head.weight.device), t)]
+    with evaluating(network):
+        return [h.flatten(0, 1).double().cpu() for h in network.hidden(x_t.to(network.head.weight.device), t)]
 
-def _ancestors(grammar: HierarchicalGrammar, levels: Sequence[torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor]:
-    "(L + 1, batch, n): the symbol of each leaf's ancestor at each level; and (batch, n) bool, where the leaf is not empty."
-    above = torch.stack([x.repeat_interleave(grammar.n_leaves // x.shape[1], 1) for x in levels])
-    return above, torch.ones_like(levels[-1], dtype=torch.bool) if grammar.empty[-1] is None else levels[-1] != grammar.empty[-1]
+def _above_leaves(grammar: HierarchicalGrammar, levels: Sequence[torch.Tensor]) -> torch.Tensor:
+    "(L + 1, batch, n): the symbol of each leaf's ancestor at each level."
+    return torch.stack([x.repeat_interleave(grammar.n_leaves // x.shape[1], 1) for x in levels])
 
-def _share(right: torch.Tensor, counts: torch.Tensor) -> tuple[float, float]:
+def _present(grammar: HierarchicalGrammar, leaves: torch.Tensor) -> torch.Tensor:
+    "(batch, n) bool: the leaves that are not empty."
+    if grammar.empty[-1] is None: return torch.ones_like(leaves, dtype=torch.bool)
+    return leaves != grammar.empty[-1]
+
+def _share(right: torch.Tensor, counted: torch.Tensor) -> tuple[float, float]:
     "Share of the counted positions, (batch, n) bool both, that are right; standard error over sequences."
-    right, of = (right & counts).sum(-1).double(), counts.sum(-1).double()
-    share = right.sum() / of.sum()
-    return share.item(), ((right - share * of).square().sum().sqrt() / of.sum()).item()
+    correct = (right & counted).sum(-1).double()
+    of = counted.sum(-1).double()
+    share = correct.sum() / of.sum()
+    return share.item(), ((correct - share * of).square().sum().sqrt() / of.sum()).item()
 
-def _read_out(x: torch.Tensor, symbols: torch.Tensor, y: torch.Tensor, vocab: Sequence[int], ridge: float) -> list[torch.Tensor]:
-    "Symbols of each level, (batch, n), read from states y by the least-squares map from states x to one-hot `symbols`, (levels, batch, n)."
+def _read_out(x: torch.Tensor,        # (rows, dim) states to fit on
+              symbols: torch.Tensor,  # (levels, batch, n), theirs
+              y: torch.Tensor,        # (rows, dim) states to read
+              vocab: Sequence[int],   # symbols of each level
+              ridge: float,
+             ) -> list[torch.Tensor]: # (batch, n) a level
+    "Symbols of each level read from `y` by the least-squares map from `x` to one-hot `symbols`."
     mean = x.mean(0)
-    x, y = x - mean, y - mean
+    x = x - mean
+    y = y - mean
     gram = x.T @ x
     gram.diagonal().add_(ridge * gram.trace() / len(gram) + 1e-12)
     targets = torch.cat([F.one_hot(s.flatten(), v) for s, v in zip(symbols, vocab)], -1).double()

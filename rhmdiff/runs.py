@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pandas as pd
 import torch
@@ -29,30 +30,48 @@ from .core import atomic_path, check_choice, check_int, check_number
 def _parse(text: str):
     "A Python or JSON literal, or the text itself."
     text = text.strip()
-    try: return ast.literal_eval({"true": "True", "false": "False"}.get(text.lower(), text))
+    literal = {"true": "True", "false": "False"}.get(text.lower(), text)
+    try: return ast.literal_eval(literal)
     except (ValueError, SyntaxError): return text
 
-def read_as(name: str, value, like):
-    "`value`, which may be a string, as the type of `like`; lists go by their first element, mappings by the entry of the same name or their first. A ValueError where it does not fit."
-    if isinstance(like, dict):
-        parsed = _parse(value) if isinstance(value, str) else value
-        if not isinstance(parsed, dict) or not parsed: raise ValueError(f"{name}={value!r} must be a mapping, like {like}")
-        return {str(k): read_as(f"{name}[{str(k)!r}]", x, like.get(str(k), next(iter(like.values())))) for k, x in parsed.items()}
-    if isinstance(like, (list, tuple)):
-        parsed = _parse(value) if isinstance(value, str) else value
-        if isinstance(parsed, str): parsed = [part.strip() for part in parsed.strip("[]").split(",") if part.strip()]
-        items = list(parsed) if isinstance(parsed, (list, tuple)) else [parsed]
-        if not items: raise ValueError(f"{name}={value!r} must be a list with at least one entry")
-        return [read_as(f"{name}[{i}]", x, like[0]) for i, x in enumerate(items)]
-    if isinstance(like, str):
-        if not isinstance(value, str): raise ValueError(f"{name}={value!r} must be a word")
-        return value.strip().strip("'\"")
+def read_as(name: str,  # the parameter, for messages
+            value,      # what was given, perhaps as a string
+            like,       # a value of the preset, whose type is wanted
+           ):
+    """`value` as the type of `like`, or a ValueError where it does not fit.
+
+    Entries of a list are read as the first entry of `like`. Entries of a mapping are read as the entry of
+    the same name, or as the first entry where `like` has none of that name."""
+    if isinstance(like, str): return _read_word(name, value)
     parsed = _parse(value) if isinstance(value, str) else value
+    if isinstance(like, dict): return _read_mapping(name, value, parsed, like)
+    if isinstance(like, (list, tuple)): return _read_list(name, value, parsed, like)
     if isinstance(like, bool):
         if not isinstance(parsed, bool): raise ValueError(f"{name}={value!r} must be true or false")
         return parsed
     if isinstance(like, int): return check_int(name, parsed, -2**63)
     return check_number(name, parsed, -float("inf"), float("inf"))
+
+# %% ../nbs/11_runs.ipynb #fd0d39b0
+def _read_word(name: str, value) -> str:
+    "A string without the quotes about it."
+    if not isinstance(value, str): raise ValueError(f"{name}={value!r} must be a word")
+    return value.strip().strip("'\"")
+
+def _read_list(name: str, value, parsed, like: list | tuple) -> list:
+    "A list of at least one entry, from a list, a single entry, or words between commas."
+    if isinstance(parsed, str):
+        parsed = [part.strip() for part in parsed.strip("[]").split(",") if part.strip()]
+    items = list(parsed) if isinstance(parsed, (list, tuple)) else [parsed]
+    if not items: raise ValueError(f"{name}={value!r} must be a list with at least one entry")
+    return [read_as(f"{name}[{i}]", x, like[0]) for i, x in enumerate(items)]
+
+def _read_mapping(name: str, value, parsed, like: dict) -> dict:
+    "A mapping of at least one entry, with strings for keys."
+    if not isinstance(parsed, dict) or not parsed:
+        raise ValueError(f"{name}={value!r} must be a mapping, like {like}")
+    first = next(iter(like.values()))
+    return {str(k): read_as(f"{name}[{str(k)!r}]", x, like.get(str(k), first)) for k, x in parsed.items()}
 
 # %% ../nbs/11_runs.ipynb #d2f6351b
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
@@ -61,37 +80,49 @@ def settings(namespace: Mapping,           # the notebook's globals(), right aft
              presets: Mapping[str, dict],  # preset name -> {parameter: value}, the same parameters in each
              **others,                     # parameters that no preset sets, with their defaults
             ) -> SimpleNamespace:          # every parameter, `preset` included
-    "The parameters of an experiment: given values over the preset's; a ValueError for a name or a type that does not fit."
+    """The parameters of an experiment: given values, and those of the preset where none is given.
+
+    ValueError for a name that is no parameter, or a value that does not fit the type of the preset's."""
     names = ["preset", *others, *next(iter(presets.values()))]
     given = {k: v for k, v in namespace.items()
-             if not k.startswith("_") and k not in ("In", "Out") and isinstance(v, _PLAIN) and v is not presets}
+             if not k.startswith("_") and k not in ("In", "Out") and v is not presets
+             and isinstance(v, _PLAIN)}
     for k in given: check_choice("parameter", k, names)
-    preset = given.get("preset") or ("smoke" if os.environ.get("IN_TEST") else "quick")
-    check_choice("preset", preset, presets)
+    usual = "smoke" if os.environ.get("IN_TEST") else "quick"
+    preset: Any = check_choice("preset", given.get("preset") or usual, presets)
     like = others | presets[preset]
     values = {k: like[k] if given.get(k) is None else read_as(k, given[k], like[k]) for k in like}
     return SimpleNamespace(preset=preset, **values)
 
 # %% ../nbs/11_runs.ipynb #d8e52847
 def _git(*args: str) -> str | None:
-    "What git says of the tree that the library is imported from; None where there is no git or the tree is no repository."
-    try: done = subprocess.run(["git", "-C", str(Path(rhmdiff.__file__).parent), *args], capture_output=True, text=True)
+    "What git says of the library's own tree; None where there is no git, or the tree is no repository."
+    command = ["git", "-C", str(Path(rhmdiff.__file__).parent), *args]
+    try: done = subprocess.run(command, capture_output=True, text=True)
     except FileNotFoundError: return None
     return done.stdout.strip() if done.returncode == 0 else None
 
 def _commit() -> tuple[str | None, bool | None]:
-    "The commit of the library's own repository, and whether tracked files differ from it; (None, None) where it is installed."
-    if _git("rev-parse", "--show-prefix") != "rhmdiff/": return None, None  # inside somebody else's repository
+    """The commit of the library's own repository, and whether tracked files differ from it.
+
+    (None, None) where the library is installed, perhaps inside somebody else's repository."""
+    if _git("rev-parse", "--show-prefix") != "rhmdiff/": return None, None
     return _git("rev-parse", "HEAD"), bool(_git("status", "--porcelain", "--untracked-files=no"))
 
-def provenance(parameters: Mapping, device: torch.device, seconds: float) -> dict:
-    "A JSON-ready record of how a result was made; `seconds` is the wall time."
+_PACKAGES = ("rhmdiff", "torch", "numpy", "scipy", "pandas", "matplotlib")
+
+def provenance(parameters: Mapping,   # ready for JSON; `seed` among them, if there is one
+               device: torch.device,
+               seconds: float,        # wall time
+              ) -> dict:              # ready for JSON
+    "A record of how a result was made."
     commit, modified = _commit()
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor() or platform.machine()
-    return {"parameters": dict(parameters), "seed": parameters.get("seed"),
-            "versions": {p: metadata.version(p) for p in ("rhmdiff", "torch", "numpy", "scipy", "pandas", "matplotlib")} | {"python": platform.python_version()},
-            "commit": commit, "modified": modified,
-            "device": str(device), "device_name": name, "threads": torch.get_num_threads(), "seconds": round(seconds, 1)}
+    name = platform.processor() or platform.machine()
+    if device.type == "cuda": name = torch.cuda.get_device_name(device)
+    versions = {p: metadata.version(p) for p in _PACKAGES} | {"python": platform.python_version()}
+    return {"parameters": dict(parameters), "seed": parameters.get("seed"), "versions": versions,
+            "commit": commit, "modified": modified, "device": str(device), "device_name": name,
+            "threads": torch.get_num_threads(), "seconds": round(seconds, 1)}
 
 # %% ../nbs/11_runs.ipynb #4bfba562
 def save_results(folder: str | Path,               # made where it is missing
@@ -111,40 +142,60 @@ def save_results(folder: str | Path,               # made where it is missing
 # %% ../nbs/11_runs.ipynb #dd755588
 @dataclass(frozen=True)
 class Run:
-    "A finished run: the executed notebook, the folder of its results (None if it has no `output` parameter), what it was given, how long it took."
-    notebook: Path
-    folder: Path | None
-    parameters: dict
-    seconds: float
+    "A finished run."
+    notebook: Path       # executed
+    folder: Path | None  # of its results; None if the notebook has no parameter `output`
+    parameters: dict     # that it was given
+    seconds: float       # wall time
+
+    def _results(self) -> Path:
+        "The folder, or a ValueError where there is none."
+        if self.folder is None: raise ValueError(f"{self.notebook} has no parameter output; it saves nothing")
+        return self.folder
 
     def table(self, name: str) -> pd.DataFrame:
         "The table `name` that the run saved."
-        return pd.read_csv(self.folder/f"{name}.csv")
+        return pd.read_csv(self._results()/f"{name}.csv")
 
     @property
     def record(self) -> dict:
         "What `run.json` holds."
-        return json.loads((self.folder/"run.json").read_text())
+        return json.loads((self._results()/"run.json").read_text())
 
+# %% ../nbs/11_runs.ipynb #5f13b84b
 def run(notebook: str | Path,   # an experiment, or any notebook if `parameters` is empty
         parameters: Mapping,    # names from its parameters cell
         out: str | Path,        # the executed notebook; results go beside it, into a folder of the same name
         progress: bool = False, # papermill's bar of cells
        ) -> Run:
-    "Execute `notebook` with papermill and write it whole. ValueError for an unknown parameter; papermill's error where a cell fails."
+    """Execute `notebook` with papermill and write it whole.
+
+    ValueError for an unknown parameter; papermill's error where a cell fails."""
     import papermill  # of the extra `run`; reading results does not need it
-    notebook, out = Path(notebook), Path(out)
-    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
-    if out.suffix != ".ipynb": raise ValueError(f"out={str(out)!r} must end in .ipynb")
-    if out.resolve() == notebook.resolve(): raise ValueError(f"out={str(out)!r} is the notebook itself")
+    notebook = Path(notebook)
+    out = Path(out)
+    _check_paths(notebook, out)
     known = papermill.inspect_notebook(str(notebook))
     for name in parameters: check_choice("parameter", name, known)
     parameters = dict(parameters)
     if "output" in known: parameters.setdefault("output", str(out.with_suffix("")))
     start = time.monotonic()
     with atomic_path(out) as tmp:
-        done = papermill.execute_notebook(str(notebook), str(tmp), parameters, progress_bar=progress, kernel_name="python3")
-        skipped = [c for c in done.cells if c.cell_type == "code" and c.source.strip() and c.execution_count is None]
-        if skipped: raise RuntimeError(f"{notebook}: {len(skipped)} cells did not run, the first: {skipped[0].source[:80]!r}")
+        done = papermill.execute_notebook(str(notebook), str(tmp), parameters, progress_bar=progress,
+                                          kernel_name="python3")
+        _check_executed(notebook, done)
     folder = Path(parameters["output"]) if "output" in known else None
     return Run(out, folder, parameters, time.monotonic() - start)
+
+def _check_paths(notebook: Path, out: Path) -> None:
+    "A ValueError unless `notebook` is a file and `out` the name of another notebook."
+    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
+    if out.suffix != ".ipynb": raise ValueError(f"out={str(out)!r} must end in .ipynb")
+    if out.resolve() == notebook.resolve(): raise ValueError(f"out={str(out)!r} is the notebook itself")
+
+def _check_executed(notebook: Path, done) -> None:
+    "A RuntimeError unless every cell of code has run."
+    code = [c for c in done.cells if c.cell_type == "code" and c.source.strip()]
+    skipped = [c for c in code if c.execution_count is None]
+    if not skipped: return
+    raise RuntimeError(f"{notebook}: {len(skipped)} cells did not run, the first: {skipped[0].source[:80]!r}")

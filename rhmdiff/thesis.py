@@ -12,12 +12,18 @@ from torch import nn
 
 from .core import check_int
 from .diffusion import DiffusionProcess
-from .families import BINARY_3_LEVEL_GRAMMAR, BINARY_5_LEVEL_GRAMMAR, GRAMMARS, VARIABLE_BRANCH_GRAMMAR
+from rhmdiff.families import (  # noqa: F401
+    BINARY_3_LEVEL_GRAMMAR,
+    BINARY_5_LEVEL_GRAMMAR,
+    GRAMMARS,
+    VARIABLE_BRANCH_GRAMMAR,
+)
 from .grammar import HierarchicalGrammar
 from .models import EncoderDecoder
 
 # %% ../nbs/12_thesis.ipynb #0f02dd0a
-_all_ = ["HierarchicalGrammar", "DiffusionProcess", "BINARY_3_LEVEL_GRAMMAR", "BINARY_5_LEVEL_GRAMMAR", "VARIABLE_BRANCH_GRAMMAR", "GRAMMARS"]  # under one roof with the rest of the walkthrough
+_all_ = ["HierarchicalGrammar", "DiffusionProcess", "BINARY_3_LEVEL_GRAMMAR", "BINARY_5_LEVEL_GRAMMAR",
+         "VARIABLE_BRANCH_GRAMMAR", "GRAMMARS"]  # under one roof with the rest of the walkthrough
 
 # %% ../nbs/12_thesis.ipynb #6a484347
 class TransformerDenoiser_for_denoise(nn.Module):
@@ -27,18 +33,27 @@ class TransformerDenoiser_for_denoise(nn.Module):
                  n: int,                            # positions
                  embed_dim: int = 128, num_heads: int = 8, ff_dim: int = 512,
                  num_encoders: int = 3, num_decoders: int = 3, dropout: float = 0.1,
-                 process: DiffusionProcess | None = None):  # the noise it reads; None: cosine, noise_scale 0.3
+                 process: DiffusionProcess | None = None):  # noise it reads; None: cosine, noise_scale 0.3
         super().__init__()
-        self.d, self.n = check_int("d", d, 2), check_int("n", n, 1)
+        self.d = check_int("d", d, 2)
+        self.n = check_int("n", n, 1)
         if process is None: process = DiffusionProcess(self.d, noise_scale=0.3, max_time=10.0, mode="cos")
         if process.v != self.d: raise ValueError(f"process has v={process.v} symbols; d={d}")
-        self.network = EncoderDecoder(process, self.n, embed_dim, num_heads, ff_dim, num_encoders, num_decoders, dropout)
+        self.network = EncoderDecoder(process, self.n, embed_dim, num_heads, ff_dim,
+                                      num_encoders, num_decoders, dropout)
 
     def forward(self, x_t: torch.Tensor,   # (batch, 1, d, n) noisy one-hot
                 t: torch.Tensor,           # (batch, 1) timestep / max_time, in [0, 1]
                ) -> torch.Tensor:          # (batch, 1, d, n) logits of the clean symbols
-        shape, time = tuple(getattr(x_t, "shape", ())), tuple(getattr(t, "shape", ()))
-        if len(shape) != 4 or shape[1:] != (1, self.d, self.n):
-            raise ValueError(f"x_t has shape {shape}; (batch, 1, d, n) = (batch, 1, {self.d}, {self.n}) is needed")
-        if time != (shape[0], 1): raise ValueError(f"t has shape {time}; (batch, 1) = ({shape[0]}, 1) is needed")
+        self._check_shapes(x_t, t)
         return self.network(x_t[:, 0].transpose(1, 2), t[:, 0]).transpose(1, 2)[:, None]
+
+    def _check_shapes(self, x_t, t) -> None:
+        "A ValueError unless the shapes are those of the thesis' layout."
+        shape = tuple(getattr(x_t, "shape", ()))
+        time = tuple(getattr(t, "shape", ()))
+        needed = f"(batch, 1, d, n) = (batch, 1, {self.d}, {self.n})"
+        if len(shape) != 4 or shape[1:] != (1, self.d, self.n):
+            raise ValueError(f"x_t has shape {shape}; {needed} is needed")
+        if time != (shape[0], 1):
+            raise ValueError(f"t has shape {time}; (batch, 1) = ({shape[0]}, 1) is needed")

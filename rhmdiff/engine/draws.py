@@ -16,6 +16,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from ..core import one_thread
 from rhmdiff.engine.tables import (
     Tables,
     count_derivations,
@@ -117,6 +118,7 @@ def rewrite_tables(t: Tables, device: torch.device) -> list[Rewrite]:
         t.cache[device] = [rewrite_table(p, rules, symbol_type(t), device) for p, rules in levels]
     return t.cache[device]
 
+@one_thread()  # its operations are small, and several threads would wait for one another at each
 def sample_derivations(t: Tables, n: int, g: torch.Generator,
                        dtype: torch.dtype = torch.int64) -> list[torch.Tensor]:
     "`n` derivations drawn from the grammar, on the generator's device: levels (n, nodes) of type `dtype`."
