@@ -27,6 +27,8 @@ from rhmdiff.training import fit
 
 NEIGHBOURS = 2
 TARGET = 3
+# a loop that ends with the process that started it
+BUSY = "import os, sys\nwhile os.getppid() == int(sys.argv[1]): pass"
 
 
 def contenders():
@@ -52,14 +54,15 @@ def seconds(call):
 
 
 def send(neighbours, what):
-    "Send a signal to every neighbour, and wait until it has been heard."
+    "Send a signal to every neighbour, and wait until it has taken effect."
     for process in neighbours: process.send_signal(what)
     time.sleep(0.05)
 
 
 def measure(rounds):
     "Print the ratio of each contender."
-    neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(NEIGHBOURS)]
+    command = [sys.executable, "-c", BUSY, str(os.getpid())]
+    neighbours = [subprocess.Popen(command) for _ in range(NEIGHBOURS)]
     try:
         send(neighbours, signal.SIGSTOP)
         for name, call in contenders().items():

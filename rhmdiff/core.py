@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'generator', 'spawn', 'draw_index',
-           'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'atomic_path', 'arguments', 'describe']
+           'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'ratio_se', 'atomic_path', 'arguments',
+           'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
@@ -279,6 +280,24 @@ def fingerprint(*things) -> str:
     An attribute `settings`, if it is a string, speaks for its object, and so does an attribute `spec`.
     Of the global names that a function uses, the name counts and the value does not."""
     return _Walk().digest(things).hex()[:12]
+
+# %% ../nbs/00_core.ipynb #f2ead50f
+def ratio_se(above,  # (k,) numbers
+             below,  # (k,) numbers, paired with those of `above`
+            ) -> tuple[float, float]:
+    """The ratio of two means, and its standard error to first order. Cochran 1977, section 2.11.
+
+    Both are nan where the lower mean is 0. The error alone is nan for a single pair or an infinite ratio."""
+    above = np.asarray(above, float)
+    below = np.asarray(below, float)
+    if above.shape != below.shape or above.ndim != 1:
+        raise ValueError(f"above has shape {above.shape} and below {below.shape}; (k,) both is needed")
+    if not len(below) or below.mean() == 0: return float("nan"), float("nan")
+    ratio = above.mean() / below.mean()
+    if len(below) < 2 or not np.isfinite(ratio): return float(ratio), float("nan")
+    residual = above - ratio * below
+    se = np.std(residual, ddof=1) / np.sqrt(len(below)) / abs(below.mean())
+    return float(ratio), float(se)
 
 # %% ../nbs/00_core.ipynb #4561e1b1
 @contextlib.contextmanager

@@ -11,13 +11,14 @@ import math
 
 import torch
 
-from .core import check_choice, check_int, generator
+from .core import check_choice, check_int, generator, one_thread
 from .engine import passes
 from .engine.kernels import available, fast_posteriors
 from .engine.passes import Beliefs, LogWeights, down, drawn, expected, map_derivation, shares, up
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/04_inference.ipynb #c9308c26
+@one_thread()
 def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> torch.Tensor:
     "`log_evidence`, or a ValueError about its type, shape or the first entry that is no log-likelihood."
     e = log_evidence

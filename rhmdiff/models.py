@@ -80,6 +80,7 @@ def _log(p: torch.Tensor) -> torch.Tensor:
     tiny = torch.finfo(p.dtype).tiny
     return torch.threshold_(p.clamp(min=tiny).log_(), math.log(tiny) + 1e-4, -math.inf)
 
+# %% ../nbs/06_models.ipynb #ea0d8c23
 def _check_fit(grammar: HierarchicalGrammar, process: Process) -> None:
     "A ValueError unless `process` noises the leaves of `grammar`."
     if not isinstance(grammar, HierarchicalGrammar) or not isinstance(process, Process):
@@ -210,6 +211,7 @@ def _points(x: torch.Tensor, e: torch.Tensor) -> torch.Tensor:
     places = x.to(e.device) + v * torch.arange(n, device=e.device)
     return e.new_zeros(len(x), n * v).scatter_(1, places, 1.)
 
+# %% ../nbs/06_models.ipynb #e921d930
 def _centred(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
     """The largest evidence of each position, (rows, n, 1); the evidence less that, 0 in the place of -inf,
     (rows, n * v); and 1 where it was -inf, 0 elsewhere, (rows, n * v), or None if it never was."""
@@ -219,6 +221,7 @@ def _centred(e: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor 
     finite = shifted.masked_fill(never, 0.).flatten(1)
     return top, finite, never.flatten(1).to(e) if bool(never.any()) else None
 
+# %% ../nbs/06_models.ipynb #5d6f292e
 def _scores(finite: torch.Tensor, excluded: torch.Tensor | None, points: torch.Tensor) -> torch.Tensor:
     "(rows, set): the summed evidence of each sequence, -inf where it meets an excluded symbol."
     score = finite @ points.T
@@ -238,6 +241,7 @@ def _no_sums(finite: torch.Tensor) -> _Sums:
     zero = finite.new_zeros(len(finite), 1)
     return _Sums(torch.full_like(zero, -math.inf), torch.zeros_like(finite), zero, zero)
 
+# %% ../nbs/06_models.ipynb #0c2bce61
 def _add(sums: _Sums, score: torch.Tensor, points: torch.Tensor, repeats: torch.Tensor) -> _Sums:
     """The sums with more sequences in them: `points`, (set, n * v), their scores, (rows, set), and how often
     each is in the training set, (set,)."""
@@ -250,6 +254,7 @@ def _add(sums: _Sums, score: torch.Tensor, points: torch.Tensor, repeats: torch.
                  sums.total * scale + weight.sum(-1, keepdim=True),
                  sums.square * scale**2 + (weight * once).sum(-1, keepdim=True))
 
+# %% ../nbs/06_models.ipynb #f9634ee4
 def _normalised(sums: _Sums, top: torch.Tensor, size: int) -> EmpiricalPosterior:
     "The posterior from the sums over a set of `size`; `top`, (rows, n, 1), was taken off the evidence."
     rows, n, _ = top.shape
@@ -347,6 +352,7 @@ def _make_layers(network: Network, outputs: int, positions: bool) -> None:
     nn.init.zeros_(network.head.weight)
     nn.init.zeros_(network.head.bias)
 
+# %% ../nbs/06_models.ipynb #187da766
 def _embedded(network: Network, x_t: torch.Tensor, t, x0_hat: torch.Tensor | None) -> torch.Tensor:
     "The embedded input, (batch, n, dim)."
     parts = [network.process.features(x_t), leaf_likelihoods(network.process, x_t, t)]
@@ -481,6 +487,7 @@ class TransformerDenoiser(Network):
     def stages(self, h):
         for block in self.blocks: yield (h := block(h))
 
+# %% ../nbs/06_models.ipynb #aafa8ca3
 def _check_heads(dim: int, heads: int) -> int:
     "`heads`, or a ValueError unless it divides `dim`."
     heads = check_int("heads", heads, 1)
@@ -569,6 +576,7 @@ def _split(conv: nn.ConvTranspose1d, h: torch.Tensor) -> torch.Tensor:
     children = F.linear(h, weight.flatten(0, 1)).unflatten(-1, weight.shape[:2]) + conv.bias
     return children.flatten(1, 2)
 
+# %% ../nbs/06_models.ipynb #c3388d1c
 def _arity_by_level(n: int, arity: int | Sequence[int]) -> tuple[int, ...]:
     """The arity of every level, root first, from one number or one a level; a ValueError unless their
     product is n."""
@@ -644,6 +652,7 @@ def ungrammatical_mass(grammar: HierarchicalGrammar,
     grammatical = log_likelihood(siblings, log_p) + math.log(siblings.rules[0].shape[1])
     return -torch.expm1(grammatical.clamp(max=0.)).view(len(logits), -1).to(logits.dtype)
 
+# %% ../nbs/06_models.ipynb #cbc5370d
 def _check_logits(grammar: HierarchicalGrammar, logits: torch.Tensor, batch: int | None = None) -> None:
     """A ValueError unless `logits` are of the leaves of `grammar`, of `batch` sequences where that is
     given, and no NaN."""
@@ -705,6 +714,7 @@ class GrammarHead(ConstrainedHead):
         p, log_z = leaf_posterior(self.grammar, log_p)
         return p, (log_z > -math.inf)[:, None].expand(log_p.shape[:2])
 
+# %% ../nbs/06_models.ipynb #216c470d
 def _check_head(denoiser: Any, grammar: HierarchicalGrammar) -> None:
     "A ValueError unless `denoiser` can be called, and reads as many positions as `grammar` has leaves."
     if not callable(denoiser):
@@ -725,6 +735,7 @@ def save_model(model: nn.Module,    # a network of this module, one of one's own
     with atomic_path(path) as tmp: save_file(weights, tmp, header)
     return Path(path)
 
+# %% ../nbs/06_models.ipynb #ed386198
 def _description(model: nn.Module) -> str:
     "The class and arguments of `model` as JSON; a ValueError where it could not be made again from them."
     if type(model).__name__ not in Network.kinds:
@@ -750,6 +761,7 @@ def load_model(path: str | Path, device="cpu") -> nn.Module:
         raise ValueError(f"{named} holds a model that cannot be made here: {e}") from None
     return model.eval()
 
+# %% ../nbs/06_models.ipynb #af2e2f62
 def _read_file(path: str | Path, device) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     "The header and the tensors of a file in safetensors' format, or a ValueError about the file."
     named = f"path={str(path)!r}"
@@ -774,6 +786,7 @@ def _tensor(dtype: str, values) -> torch.Tensor:
     if kind.is_complex: return torch.view_as_complex(torch.tensor(values, dtype=kind.to_real()))
     return torch.tensor(values, dtype=kind)
 
+# %% ../nbs/06_models.ipynb #ce8ba695
 def _names_class(d) -> bool:
     """Whether `d` describes an object; a dictionary may have a key 'class' of its own, as the rules of a
     symbol of that name."""
@@ -813,6 +826,7 @@ def probe(network: Network,
     rows = [row for t in checked.tolist() for row in _probe_at(t, network, bayes, n, seed, ridge)]
     return pd.DataFrame(rows, columns=["t", "stage", "level", "accuracy", "se", "exact"])
 
+# %% ../nbs/06_models.ipynb #716d2fff
 def _probe_at(t, network: Network, bayes: BayesDenoiser, n: int, seed: int, ridge: float) -> list:
     "The rows of `probe` at one noise level."
     grammar = bayes.grammar
@@ -836,6 +850,7 @@ def _hidden(network: Network, x_t: torch.Tensor, t: float) -> list[torch.Tensor]
     with evaluating(network):
         return [h.flatten(0, 1).double().cpu() for h in network.hidden(x_t.to(network.head.weight.device), t)]
 
+# %% ../nbs/06_models.ipynb #086f3ce6
 def _above_leaves(grammar: HierarchicalGrammar, levels: Sequence[torch.Tensor]) -> torch.Tensor:
     "(L + 1, batch, n): the symbol of each leaf's ancestor at each level."
     return torch.stack([x.repeat_interleave(grammar.n_leaves // x.shape[1], 1) for x in levels])
@@ -852,6 +867,7 @@ def _share(right: torch.Tensor, counted: torch.Tensor) -> tuple[float, float]:
     share = correct.sum() / of.sum()
     return share.item(), ((correct - share * of).square().sum().sqrt() / of.sum()).item()
 
+# %% ../nbs/06_models.ipynb #29f63b10
 def _read_out(x: torch.Tensor,        # (rows, dim) states to fit on
               symbols: torch.Tensor,  # (levels, batch, n), theirs
               y: torch.Tensor,        # (rows, dim) states to read

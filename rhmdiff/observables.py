@@ -4,12 +4,13 @@
 
 # %% auto #0
 __all__ = ['reconstruction', 'mean_se', 'level_agreement', 'changed_latents', 'Transition', 'transition', 'Regimes', 'regimes',
-           'crossings', 'Collapse', 'scaling_collapse', 'Changes', 'token_changes', 'change_correlations', 'ratio_se',
-           'nearest_distance', 'grammaticality', 'score', 'class_entropy', 'inverse_participation_ratio',
-           'binned_accuracy', 'ungrammatical_by_level']
+           'crossings', 'Collapse', 'scaling_collapse', 'token_changes', 'Changes', 'change_correlations',
+           'nearest_distance', 'grammaticality', 'class_entropy', 'score', 'inverse_participation_ratio',
+           'binned_accuracy', 'ungrammatical_by_level', 'ratio_se']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
 import functools
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -20,7 +21,7 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression, least_squares
 
-from .core import check_int, check_number, check_symbols, draw_index, generator
+from .core import check_int, check_number, check_symbols, draw_index, generator, ratio_se
 from .diffusion import Process
 from .engine.passes import unit_weights, up
 from .families import shared_fraction
@@ -29,10 +30,13 @@ from .models import evaluating
 
 # %% ../nbs/09_observables.ipynb #b2ace6df
 def _check_levels(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], names: str) -> None:
+    "A ValueError unless both have the same number of samples, levels and nodes."
     if len(a) != len(b): raise ValueError(f"{names} have {len(a)} and {len(b)} levels")
     for l, (x, y) in enumerate(zip(a, b)):
-        if x.shape[:2] != y.shape[:2]: raise ValueError(f"{names}: level {l} has shapes {tuple(x.shape)} and {tuple(y.shape)}")
+        if x.shape[:2] != y.shape[:2]:
+            raise ValueError(f"{names}: level {l} has shapes {tuple(x.shape)} and {tuple(y.shape)}")
 
+# %% ../nbs/09_observables.ipynb #ac571d8a
 def reconstruction(beliefs: Sequence[torch.Tensor],  # levels (batch, nodes, symbols): posteriors, root first
                    levels: Sequence[torch.Tensor],   # levels (batch, nodes): the true derivations
                   ) -> torch.Tensor:                 # (batch, L+1) float64
@@ -46,13 +50,17 @@ def reconstruction(beliefs: Sequence[torch.Tensor],  # levels (batch, nodes, sym
 
 # %% ../nbs/09_observables.ipynb #fc652be0
 def mean_se(x: torch.Tensor,  # (batch, ...) independent along the first axis
-           ) -> tuple[torch.Tensor, torch.Tensor]:
-    "Mean and standard error over the first axis, float64; the error of a single value is nan."
+           ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, float64
+    "Mean and standard error over the first axis; the error of a single value is nan."
     x = x.double()
-    return x.mean(0), x.std(0) / math.sqrt(len(x)) if len(x) > 1 else torch.full_like(x[0], math.nan)
+    se = x.std(0) / math.sqrt(len(x)) if len(x) > 1 else torch.full_like(x[0], math.nan)
+    return x.mean(0), se
+
+# %% ../nbs/09_observables.ipynb #177c00a6
+_all_ = ["ratio_se"]  # from `core`, which also serves training
 
 # %% ../nbs/09_observables.ipynb #5e32ea01
-def level_agreement(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), root first; -1 where there is no symbol
+def level_agreement(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), root first; -1: no symbol
                     levels_b: Sequence[torch.Tensor],  # the same shape
                    ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each
     "Fraction of nodes of each level that carry the same symbol in both; the error is over the batch."
@@ -61,346 +69,571 @@ def level_agreement(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), 
     return mean_se(torch.stack(same, -1))
 
 # %% ../nbs/09_observables.ipynb #528d0d8d
-def changed_latents(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), root first; -1 where there is no symbol
+def changed_latents(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), root first; -1: no symbol
                     levels_b: Sequence[torch.Tensor],  # the same shape
                    ) -> list[torch.Tensor]:            # levels (batch, nodes) of bool
     "True at the nodes that do not carry the same symbol in both; -1 on either side is a change."
     _check_levels(levels_a, levels_b, "levels_a and levels_b")
     return [(a != b) | (a < 0) | (b < 0) for a, b in zip(levels_a, levels_b)]
 
-# %% ../nbs/09_observables.ipynb #ea800e7c
-class Transition(NamedTuple("Transition", [("t", float), ("width", float), ("se", float)])):
-    "Noise level at which a curve is half-way down, the noise between its quarter and three-quarter levels, and the standard error of t; `width_se` is that of the width. nan where the curve does not get there."
-    width_se: float = math.nan
+# %% ../nbs/09_observables.ipynb #36ec123a
+class Transition(NamedTuple):
+    "Where a curve drops, and over how much noise; nan where the curve does not get there."
+    t: float      # noise level at which the curve is half-way down
+    width: float  # noise between the three-quarter and the quarter level
+    se: float     # standard error of t
+    width_se: float = math.nan  # standard error of the width
 
+# %% ../nbs/09_observables.ipynb #ea800e7c
 def _monotone(t: np.ndarray, curve: np.ndarray, se: np.ndarray) -> tuple[np.ndarray, PchipInterpolator]:
-    "The falling values nearest to the points in units of their errors, and the monotone curve through them; of curve (k,), or of each column of (k, copies)."
-    weights = 1 / np.maximum(se, max(se.max(), 1e-12) * 1e-3)**2
-    fall = np.apply_along_axis(lambda y: isotonic_regression(y, weights=weights, increasing=False).x, 0, curve)
+    """The falling values nearest to the points in units of their errors, and the monotone curve through
+    them; of a curve (k,), or of each column of (k, copies)."""
+    largest = max(se.max(), 1e-12)
+    weights = 1 / np.maximum(se, largest * 1e-3)**2  # a point without error still has a finite weight
+    def falling(y: np.ndarray) -> np.ndarray:
+        return isotonic_regression(y, weights=weights, increasing=False).x
+    fall = np.apply_along_axis(falling, 0, curve)
     return fall, PchipInterpolator(t, fall)
 
-def _crossings(t: np.ndarray, curves: np.ndarray, se: np.ndarray, levels: np.ndarray) -> np.ndarray:
-    "The t at which the monotone curve through each column of (k, copies) passes each of `levels`, (copies, levels); nan outside its range."
+def _noise_at(heights: np.ndarray, t: np.ndarray, curves: np.ndarray, se: np.ndarray) -> np.ndarray:
+    """The t at which the monotone curve through each column of (k, copies) has each of `heights`, (copies,
+    heights); nan outside the range of the curve."""
     fall, smooth = _monotone(t, curves, se)
-    def at(level: float, low: float, high: float, roots: np.ndarray) -> float:
-        found = roots[np.isfinite(roots)] if low <= level <= high else ()
-        return float(np.mean(found)) if len(found) else math.nan  # on a plateau, its middle or start
-    return np.array([[at(level, *ends) for ends in zip(fall[-1], fall[0], smooth.solve(level, extrapolate=False))] for level in levels]).T
+    found = np.full((curves.shape[1], len(heights)), math.nan)
+    for j, height in enumerate(heights):
+        within = (fall[-1] <= height) & (height <= fall[0])
+        for i, roots in enumerate(smooth.solve(height, extrapolate=False)):
+            roots = roots[np.isfinite(roots)]
+            if within[i] and len(roots): found[i, j] = np.mean(roots)  # on a plateau, its middle or start
+    return found
 
-def transition(t,                 # (k,) increasing noise levels
-               curve,             # (k,) what falls
-               se=None,           # (k,) its standard errors; None: errors are nan
-               high: float | None = None, low: float | None = None,  # the two plateaus; of a reconstruction 1 and 1/v; by default the ends of the curve
-               seed: int = 0,     # of the bootstrap
-               resamples: int = 200,
-              ) -> Transition:
-    "Location and width of the drop of a curve, with the standard errors that follow from `se`."
-    t, curve = (np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, float) for x in (t, curve))
-    if t.ndim != 1 or t.shape != curve.shape or len(t) < 3: raise ValueError(f"t has shape {t.shape} and curve {curve.shape}; (k,) both, k at least 3, is needed")
+# %% ../nbs/09_observables.ipynb #1f6c3d6f
+def _bootstrap(curve: np.ndarray, se: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Copies of a curve (k,), each point shifted by z of its standard errors, z (k, copies) standard
+    normal: (k, copies)."""
+    return curve[:, None] + se[:, None] * z
+
+def _bootstrap_se(copies, share: float = 0.9) -> float:
+    """Standard deviation over what was read off the copies; nan unless more than `share` of them could be
+    read."""
+    return float(np.nanstd(copies, ddof=1)) if np.isfinite(copies).mean() > share else math.nan
+
+# %% ../nbs/09_observables.ipynb #9b0e4962
+def _array(x) -> np.ndarray:
+    "Numbers, also those of a tensor on any device, as float64."
+    return np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, float)
+
+def _check_curve(t: np.ndarray, curve: np.ndarray, se: np.ndarray) -> None:
+    if t.ndim != 1 or t.shape != curve.shape or len(t) < 3:
+        raise ValueError(f"t has shape {t.shape} and curve {curve.shape}; (k,) both, k at least 3, is needed")
     if not (np.diff(t) > 0).all(): raise ValueError(f"t={t} must increase")
     if not np.isfinite(curve).all(): raise ValueError("curve holds values that are not finite")
-    error = np.zeros_like(t) if se is None else np.asarray(se.cpu() if isinstance(se, torch.Tensor) else se, float)
-    if error.shape != t.shape or not (error >= 0).all(): raise ValueError(f"se has shape {error.shape}; {len(t)} numbers, none of them negative, are needed")
-    high, low = curve[0] if high is None else float(high), curve[-1] if low is None else float(low)
-    if not high > low: raise ValueError(f"high={high} must be above low={low}; the curve is to fall from one to the other")
-    levels = low + (high - low) * np.array([0.75, 0.5, 0.25])
-    (three_quarters, half, quarter), = _crossings(t, curve[:, None], error, levels).tolist()
-    if se is None: return Transition(half, quarter - three_quarters, math.nan)
-    shifts = np.random.default_rng(check_int("seed", seed)).normal(size=(check_int("resamples", resamples, 2), len(t))).T
-    shifted = _crossings(t, curve[:, None] + error[:, None] * shifts, error, levels)
-    def spread(x: np.ndarray) -> float: return float(np.nanstd(x, ddof=1)) if np.isfinite(x).mean() > 0.9 else math.nan
-    out = Transition(half, quarter - three_quarters, spread(shifted[:, 1]))
-    out.width_se = spread(shifted[:, 2] - shifted[:, 0])
-    return out
+    if se.shape != t.shape or not (se >= 0).all():
+        raise ValueError(f"se has shape {se.shape}; {len(t)} numbers, none of them negative, are needed")
 
-# %% ../nbs/09_observables.ipynb #2b7e0b27
+def _check_plateaus(high: float, low: float) -> None:
+    if not high > low:
+        raise ValueError(f"high={high} must be above low={low}; the curve is to fall from one to the other")
+
+# %% ../nbs/09_observables.ipynb #ece62001
+def transition(t,         # (k,) increasing noise levels
+               curve,     # (k,) what falls
+               se=None,   # (k,) its standard errors; None: the errors are nan
+               high: float | None = None,  # upper plateau, of a reconstruction 1; None: the first value
+               low: float | None = None,   # lower plateau, of a reconstruction 1/v; None: the last value
+               seed: int = 0,         # of the bootstrap
+               resamples: int = 200,  # copies in the bootstrap
+              ) -> Transition:
+    "Location and width of the drop of a curve, with the standard errors that follow from `se`."
+    t = _array(t)
+    curve = _array(curve)
+    error = np.zeros_like(t) if se is None else _array(se)
+    _check_curve(t, curve, error)
+    high = float(curve[0] if high is None else high)
+    low = float(curve[-1] if low is None else low)
+    _check_plateaus(high, low)
+    heights = low + (high - low) * np.array([0.75, 0.5, 0.25])
+    (three_quarters, half, quarter), = _noise_at(heights, t, curve[:, None], error).tolist()
+    if se is None: return Transition(half, quarter - three_quarters, math.nan)
+    rng = np.random.default_rng(check_int("seed", seed))
+    z = rng.normal(size=(check_int("resamples", resamples, 2), len(t))).T
+    copies = _noise_at(heights, t, _bootstrap(curve, error, z), error)
+    width_se = _bootstrap_se(copies[:, 2] - copies[:, 0])
+    return Transition(half, quarter - three_quarters, _bootstrap_se(copies[:, 1]), width_se)
+
+# %% ../nbs/09_observables.ipynb #651d8242
 class Regimes(NamedTuple):
-    "Intervals of the noise level, each a pair from the lower to the upper end; equal ends: empty."
+    """Intervals of the noise level, each a pair from the lower to the upper end. Equal ends: the regime is
+    empty."""
     survival: tuple[float, float]
     speciation: tuple[float, float]
     drift: tuple[float, float]
 
+def _check_kept(t: np.ndarray, kept: np.ndarray, se: np.ndarray) -> None:
+    same = t.ndim == 1 and t.shape == kept.shape == se.shape
+    if not same or len(t) < 3 or not (np.diff(t) > 0).all():
+        raise ValueError(f"t, kept and se have shapes {t.shape}, {kept.shape} and {se.shape}; "
+                         "(k,) each, with t increasing, is needed")
+    if not (se >= 0).all() or not np.isfinite(kept).all():
+        raise ValueError("kept must be finite, and se not negative")
+
+# %% ../nbs/09_observables.ipynb #2b7e0b27
 def regimes(t,              # (k,) increasing noise levels
             kept,           # (k,) how often the class comes back
-            se,             # (k,) standard errors
+            se,             # (k,) standard errors of `kept`
             n_classes: int, # so that chance is 1 / n_classes
            ) -> Regimes:
-    "Survival, speciation and drift of the class in forward-backward, from the first to the last of the levels."
-    t, kept, se = (np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, float) for x in (t, kept, se))
-    if t.ndim != 1 or not t.shape == kept.shape == se.shape or len(t) < 3 or not (np.diff(t) > 0).all(): raise ValueError(f"t, kept and se have shapes {t.shape}, {kept.shape} and {se.shape}; (k,) each, with t increasing, is needed")
-    if not (se >= 0).all() or not np.isfinite(kept).all(): raise ValueError("kept must be finite, and se not negative")
+    """Survival, speciation and drift of the class in forward-backward, from the first to the last of the
+    levels."""
+    t, kept, se = (_array(x) for x in (t, kept, se))
+    _check_kept(t, kept, se)
     chance = 1 / check_int("n_classes", n_classes, 2)
-    fine = np.linspace(t[0], t[-1], 4001)
-    curve = _monotone(t, kept, se)[1](fine)
-    above, beyond = curve > 1 - (1 - chance) / 4, curve - chance > np.interp(fine, t, se)
-    end = fine[above.argmin() - 1] if above.any() and not above.all() else fine[-1] if above.all() else fine[0]
-    start = fine[len(fine) - 1 - beyond[::-1].argmax()] if beyond.any() else fine[0]
-    return Regimes((float(t[0]), float(end)), (float(end), float(max(start, end))), (float(max(start, end)), float(t[-1])))
+    grid = np.linspace(t[0], t[-1], 4001)
+    _, smooth = _monotone(t, kept, se)
+    curve = smooth(grid)
+    def last(inside: np.ndarray) -> float: return float(grid[inside][-1] if inside.any() else grid[0])
+    survival_end = last(curve > 1 - (1 - chance) / 4)
+    drift_start = max(last(curve - chance > np.interp(grid, t, se)), survival_end)
+    return Regimes((float(t[0]), survival_end), (survival_end, drift_start), (drift_start, float(t[-1])))
 
-# %% ../nbs/09_observables.ipynb #28c0ab87
-def _depths(curves: pd.DataFrame, least: int) -> dict[int, pd.DataFrame]:
-    "The curves by depth, or a ValueError about the table."
+# %% ../nbs/09_observables.ipynb #a79792ff
+def _check_table(curves: pd.DataFrame) -> None:
     missing = {"depth", "t", "mean", "se"} - set(curves.columns if isinstance(curves, pd.DataFrame) else ())
-    if missing: raise ValueError(f"curves must be a table with the columns depth, t, mean, se; it lacks {', '.join(sorted(missing))}")
-    if not np.isfinite(curves[["t", "mean", "se"]]).all(axis=None) or not (curves.se > 0).all(): raise ValueError("curves: t, mean and se must be finite, and se positive")
-    if not (curves.depth == curves.depth.round()).all() or curves.duplicated(["depth", "t"]).any(): raise ValueError("curves: depth must be an integer, and t given once for each depth")
-    parts = {int(L): part.sort_values("t") for L, part in curves.groupby("depth")}
-    if min((len(part) for part in parts.values()), default=2) < 2: raise ValueError("curves: two noise levels at least are needed for each depth")
+    if missing:
+        raise ValueError("curves must be a table with the columns depth, t, mean, se; "
+                         f"it lacks {', '.join(sorted(missing))}")
+    if not np.isfinite(curves[["t", "mean", "se"]]).all(axis=None) or not (curves.se > 0).all():
+        raise ValueError("curves: t, mean and se must be finite, and se positive")
+    if not (curves.depth == curves.depth.round()).all() or curves.duplicated(["depth", "t"]).any():
+        raise ValueError("curves: depth must be an integer, and t given once for each depth")
+
+def _by_depth(curves: pd.DataFrame, least: int) -> dict[int, pd.DataFrame]:
+    "The curve of each depth, by increasing noise; a ValueError where there are fewer than `least`."
+    _check_table(curves)
+    depths = sorted(curves.depth.unique())
+    parts = {int(L): curves[curves.depth == L].sort_values("t") for L in depths}
+    if any(len(part) < 2 for part in parts.values()):
+        raise ValueError("curves: two noise levels at least are needed for each depth")
     if len(parts) < least: raise ValueError(f"curves has {len(parts)} depths; {least} at least are needed")
     return parts
 
-def _meet(grid: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
-    "Where the first of two falling curves on a grid gets ahead, having been behind; nan if nowhere. Of several such points the one that best separates behind from ahead: the lowest of the summed lead."
-    margin = 0.05 * np.ptp(second)
-    lead = np.where((second > second.min() + margin) & (second < second.max() - margin), first - second, 0.)  # where both are flat they meet by chance
-    low = int(np.cumsum(lead[1:] + lead[:-1]).argmin()) + 1
-    i = low - 1 if lead[low] > 0 else low
-    if low == len(lead) - 1 or not lead[i] <= 0 < lead[i + 1]: return math.nan
+# %% ../nbs/09_observables.ipynb #28c0ab87
+def _lead(shallow: np.ndarray, deep: np.ndarray) -> np.ndarray:
+    """By how much the shallower curve is ahead; 0 where the deeper one is on a plateau, as there they meet
+    by chance."""
+    margin = 0.05 * np.ptp(deep)
+    falling = (deep > deep.min() + margin) & (deep < deep.max() - margin)
+    return np.where(falling, shallow - deep, 0.)
+
+def _lead_change(grid: np.ndarray, shallow: np.ndarray, deep: np.ndarray) -> float:
+    """Where the shallower of two falling curves on a grid gets ahead, having been behind; nan if nowhere.
+    Of several such points the one that best separates behind from ahead."""
+    lead = _lead(shallow, deep)
+    lowest = int(np.cumsum(lead[1:] + lead[:-1]).argmin()) + 1
+    i = lowest - 1 if lead[lowest] > 0 else lowest
+    if lowest == len(lead) - 1 or not lead[i] <= 0 < lead[i + 1]: return math.nan
     return float(grid[i] + (grid[1] - grid[0]) * lead[i] / (lead[i] - lead[i + 1]))
 
-def _copies(part: pd.DataFrame, shifts: np.ndarray) -> PchipInterpolator:
-    "Monotone curves through the points (k,), each shifted by so many of its errors, (k, copies)."
+# %% ../nbs/09_observables.ipynb #78e6d762
+def _copies(part: pd.DataFrame, z: np.ndarray) -> PchipInterpolator:
+    """Monotone curves through the points (k,) of one depth, each point shifted by z of its errors, z (k,
+    copies)."""
     t, mean, se = (part[name].to_numpy(float) for name in ("t", "mean", "se"))
-    return _monotone(t, mean[:, None] + se[:, None] * shifts, se)[1]
+    _, smooth = _monotone(t, _bootstrap(mean, se, z), se)
+    return smooth
 
 def crossings(curves: pd.DataFrame,  # columns depth, t, mean, se
               seed: int = 0,         # of the bootstrap
              ) -> pd.DataFrame:      # columns depth (the lower of two), t, se; nan where they do not cross
-    "Where the curves of successive depths cross, from monotone curves through the points, with errors from 200 shifted copies."
-    parts, rows, rng = _depths(curves, 2), [], np.random.default_rng(check_int("seed", seed))
-    for (low, a), (_, b) in zip(parts.items(), list(parts.items())[1:]):
-        shifts = rng.normal(size=(201, len(a) + len(b))).T
-        shifts[:, -1] = 0  # the last copy is the curves themselves
-        grid = np.linspace(max(a.t.min(), b.t.min()), min(a.t.max(), b.t.max()), 400)
-        *seen, here = map(functools.partial(_meet, grid), _copies(a, shifts[:len(a)])(grid).T, _copies(b, shifts[len(a):])(grid).T)
-        rows.append((low, here, np.nanstd(seen, ddof=1) if np.isfinite(seen).mean() > 0.5 else math.nan))
+    "Where the curves of successive depths cross, with errors from 200 bootstrap copies."
+    parts = _by_depth(curves, 2)
+    rng = np.random.default_rng(check_int("seed", seed))
+    rows = []
+    for (depth, shallow), (_, deep) in itertools.pairwise(parts.items()):
+        z = rng.normal(size=(201, len(shallow) + len(deep))).T
+        z[:, -1] = 0  # the last copy is the curves themselves
+        grid = np.linspace(max(shallow.t.min(), deep.t.min()), min(shallow.t.max(), deep.t.max()), 400)
+        first = _copies(shallow, z[:len(shallow)])(grid).T  # (copies, grid)
+        second = _copies(deep, z[len(shallow):])(grid).T
+        *shifted, here = (_lead_change(grid, a, b) for a, b in zip(first, second))
+        rows.append((depth, here, _bootstrap_se(shifted, share=0.5)))
     return pd.DataFrame(rows, columns=["depth", "t", "se"])
 
 # %% ../nbs/09_observables.ipynb #9a065164
-class _Points(NamedTuple):
-    "The points of all curves, (k,) each, and how they are fitted: q holds the critical noise, the log of the growth and the quadratic term."
+class _ScalingPoints(NamedTuple):
+    """Points of curves of several depths, (k,) each, with the window and the degree of the polynomial
+    fitted to them."""
     depth: np.ndarray
     t: np.ndarray
-    y: np.ndarray
+    mean: np.ndarray
     se: np.ndarray
     window: float
     degree: int
 
-    def scaled(self, q: np.ndarray, rows=slice(None)) -> np.ndarray:
-        "The scaling variable x."
-        delta = self.t[rows] - q[0]
-        return (delta + q[2] * delta**2) * np.exp(np.clip(q[1], 1e-3, 5) * self.depth[rows])
+    def at(self, rows: np.ndarray) -> "_ScalingPoints":
+        "Some of the points."
+        return self._replace(depth=self.depth[rows], t=self.t[rows], mean=self.mean[rows], se=self.se[rows])
 
-    def design(self, q: np.ndarray, rows: np.ndarray) -> np.ndarray:
-        "The powers of x over the window, in units of the errors, (rows, degree + 1)."
-        return np.vander(self.scaled(q, rows) / self.window, self.degree + 1) / self.se[rows, None]
+    def x(self, q: np.ndarray) -> np.ndarray:
+        "The scaling variable, (k,)."
+        critical, log_growth, curvature = q
+        delta = self.t - critical
+        return (delta + curvature * delta**2) * np.exp(np.clip(log_growth, 1e-3, 5) * self.depth)
 
-    def inside(self, q: np.ndarray) -> np.ndarray:
-        "The rows within the window, or a ValueError where they are too few."
-        rows = np.flatnonzero(np.abs(self.scaled(q) / self.window) < 1)
-        depths, least = len(np.unique(self.depth[rows])), self.degree + 6
-        if len(rows) < least or depths < 3: raise ValueError(f"window={self.window} holds {len(rows)} points of {depths} depths around t={q[0]:.3f}; {least} points of 3 depths are needed")
-        return rows
+    def fade(self, q: np.ndarray) -> np.ndarray:
+        "The square root of the weight within the window, (k,)."
+        return 1 - (self.x(q) / self.window)**2
 
-def _start(parts: dict[int, pd.DataFrame], high: float, low: float) -> tuple[float, float]:
-    "Half-level of the deepest curve, and the growth at which the widths shrink with depth."
-    half = {L: transition(part.t, part["mean"], high=high, low=low) for L, part in parts.items()}
-    width = np.array([(L, w.width) for L, w in half.items() if np.isfinite(w.width) and w.width > 0])
-    if len(width) < 2: raise ValueError("curves do not fall from high to low within their range; give start=(t, growth)")
-    return half[max(L for L, w in half.items() if np.isfinite(w.t))].t, max(1.02, math.exp(-np.polyfit(width[:, 0], np.log(width[:, 1]), 1)[0]))
+    def design(self, q: np.ndarray) -> np.ndarray:
+        "The powers of x over the window, highest first, in units of the errors, (k, degree + 1)."
+        return np.vander(self.x(q) / self.window, self.degree + 1) / self.se[:, None]
+
+# %% ../nbs/09_observables.ipynb #448cde77
+def _check_window(held: _ScalingPoints, critical: float) -> None:
+    depths = len(np.unique(held.depth))
+    least = held.degree + 6
+    if len(held.t) < least or depths < 3:
+        raise ValueError(f"window={held.window} holds {len(held.t)} points of {depths} depths "
+                         f"around t={critical:.3f}; {least} points of 3 depths are needed")
+
+def _in_window(points: _ScalingPoints, q: np.ndarray) -> np.ndarray:
+    "The rows within the window."
+    rows = np.flatnonzero(np.abs(points.x(q) / points.window) < 1)
+    _check_window(points.at(rows), q[0])
+    return rows
 
 # %% ../nbs/09_observables.ipynb #27c2b87b
-def _fit_scaling(points: _Points, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    "The best q, and the rows of the window around it; fit and window follow each other until both rest."
-    before, t = None, points.t
+def _fit_in_window(held: _ScalingPoints, q: np.ndarray, t_range: tuple[float, float]) -> np.ndarray:
+    "The q of the best fit to the points of one window, searched from q."
+    fade = held.fade(q)
+    data = held.mean / held.se * fade
+    def misfit(z: np.ndarray) -> np.ndarray:
+        "Weighted residuals of the polynomial that fits best at z."
+        design = held.design(z) * fade[:, None]
+        return design @ np.linalg.lstsq(design, data, rcond=None)[0] - data
+    bounds = ((t_range[0], 1e-3, -20), (t_range[1], 5, 20))
+    return least_squares(misfit, q, x_scale=(0.01, 0.05, 1.), bounds=bounds).x
+
+def _fit_scaling(points: _ScalingPoints, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    "The best q, and the rows of the window around it."
+    t_range = (points.t.min(), points.t.max())
+    before = None
     for _ in range(60):
-        rows = points.inside(q)
+        rows = _in_window(points, q)
         if before is not None and np.abs((q - before) / (1e-4, 1e-3, 1e-1)).max() < 0.01: break
-        root, data, before = 1 - (points.scaled(q) / points.window)[rows]**2, points.y[rows] / points.se[rows], q
-        def misfit(z: np.ndarray) -> np.ndarray:
-            "Residuals with the best polynomial: what is linear need not be searched for."
-            d = points.design(z, rows) * root[:, None]
-            return d @ np.linalg.lstsq(d, data * root, rcond=None)[0] - data * root
-        q = least_squares(misfit, q, x_scale=(0.01, 0.05, 1.), bounds=((t.min(), 1e-3, -20), (t.max(), 5, 20))).x
+        before = q
+        q = _fit_in_window(points.at(rows), q, t_range)
     return q, rows
 
-def _scaling_errors(points: _Points, q: np.ndarray, rows: np.ndarray) -> tuple[np.ndarray, float]:
-    "Covariance of q and the polynomial from the weighted fit, White 1980, and chi squared per degree of freedom."
-    taper, d, data = (1 - (points.scaled(q, rows) / points.window)**2)**2, points.design(q, rows), points.y[rows] / points.se[rows]
-    best = np.linalg.lstsq(d * taper[:, None]**0.5, data * taper**0.5, rcond=None)[0]
+# %% ../nbs/09_observables.ipynb #d34df129
+def _initial_guess(parts: dict[int, pd.DataFrame], high: float, low: float) -> tuple[float, float]:
+    "Critical noise and growth factor to start from."
+    drops = {L: transition(part.t, part["mean"], high=high, low=low) for L, part in parts.items()}
+    resolved = [(L, drop.width) for L, drop in drops.items() if np.isfinite(drop.width) and drop.width > 0]
+    if len(resolved) < 2:
+        raise ValueError("curves do not fall from high to low within their range; give start=(t, growth)")
+    deepest = max(L for L, drop in drops.items() if np.isfinite(drop.t))
+    depth, width = np.array(resolved).T
+    slope = np.polyfit(depth, np.log(width), 1)[0]
+    return drops[deepest].t, max(1.02, math.exp(-slope))
+
+# %% ../nbs/09_observables.ipynb #478bd2ab
+def _jacobian(held: _ScalingPoints, q: np.ndarray, polynomial: np.ndarray) -> np.ndarray:
+    "Slopes of the fitted values in q, by central differences, and in the polynomial, (k, 3 + degree + 1)."
     steps = np.diag([1e-6, 1e-6, 1e-4])
-    slopes = np.stack([(points.design(q + h, rows) - points.design(q - h, rows)) @ best / (2 * h.sum()) for h in steps], 1)
-    full = np.concatenate([slopes, d], 1)
-    bread, filling = np.linalg.pinv(full.T @ (taper[:, None] * full)), full.T @ (taper[:, None]**2 * full)
-    chi2 = float((taper * (d @ best - data)**2).sum() / (taper.sum() - np.trace(bread @ filling)))
-    return bread @ filling @ bread, chi2
+    slopes = [(held.design(q + h) - held.design(q - h)) @ polynomial / (2 * h.sum()) for h in steps]
+    return np.concatenate([np.stack(slopes, 1), held.design(q)], 1)
+
+def _sandwich(held: _ScalingPoints, q: np.ndarray) -> tuple[np.ndarray, float]:
+    "Covariance of q and the polynomial, White 1980, and chi squared per degree of freedom."
+    weight = held.fade(q)**2
+    design = held.design(q)
+    data = held.mean / held.se
+    polynomial = np.linalg.lstsq(design * weight[:, None]**0.5, data * weight**0.5, rcond=None)[0]
+    jacobian = _jacobian(held, q, polynomial)
+    bread = np.linalg.pinv(jacobian.T @ (weight[:, None] * jacobian))
+    meat = jacobian.T @ (weight[:, None]**2 * jacobian)
+    freedom = weight.sum() - np.trace(bread @ meat)
+    chi2 = float((weight * (design @ polynomial - data)**2).sum() / freedom)
+    return bread @ meat @ bread, chi2
 
 # %% ../nbs/09_observables.ipynb #646baf9c
 class Collapse(NamedTuple):
-    "Critical noise and growth factor of a small change in one level, with standard errors; `exponent` is nu. `chi2` per degree of freedom says whether there is a collapse at all."
-    t: float
+    """Critical noise and growth factor of a small change in one level, with standard errors. A `chi2` far
+    above 1 says that the curves do not collapse."""
+    t: float               # critical noise
     se: float
-    growth: float
+    growth: float          # lambda
     growth_se: float
-    exponent: float
+    exponent: float        # nu = log s / log lambda
     exponent_se: float
-    chi2: float
+    chi2: float            # per degree of freedom
     points: int            # that the window held
     curves: pd.DataFrame   # those points, with the column x = u * growth**depth
 
-def scaling_collapse(curves: pd.DataFrame,    # columns depth, t, mean, se; three depths at least
-             s: int,                  # the arity
-             window: float = 0.4,     # largest |x| that is fitted
-             start: tuple[float, float] | None = None,  # critical noise and growth to start from; by default from the half-levels of the curves
-             degree: int = 5,         # of the scaling function
-            ) -> Collapse:
-    "Finite-size scaling of the curves of several depths onto one. Sclocchi et al. 2025; Privman 1990."
-    parts, s, degree = _depths(curves, 3), check_int("s", s, 2), check_int("degree", degree, 1)
+def _check_collapse(curves: pd.DataFrame, window: float, start: tuple[float, float] | None) -> None:
     if not 0 < window < math.inf: raise ValueError(f"window={window} must be positive and finite")
-    if start is not None and not (len(start) == 2 and curves.t.min() < start[0] < curves.t.max() and 1.001 < start[1] < 100): raise ValueError(f"start={start} must be a noise inside the curves and a growth above 1")
-    points = _Points(*(curves[c].to_numpy(float) for c in ("depth", "t", "mean", "se")), window, degree)
-    if start is None: start = _start(parts, points.y.max(), points.y.min())
-    q, rows = _fit_scaling(points, np.array([start[0], math.log(start[1]), 0.]))
-    cov, chi2 = _scaling_errors(points, q, rows)
-    t_se, log_se = np.sqrt(np.diag(cov)[:2] * max(1., chi2))
-    nu = math.log(s) / q[1]
-    return Collapse(float(q[0]), float(t_se), math.exp(q[1]), float(math.exp(q[1]) * log_se), float(nu), float(nu * log_se / q[1]), chi2, len(rows), curves.iloc[rows].assign(x=points.scaled(q, rows)))
+    if start is None: return
+    if not (len(start) == 2 and curves.t.min() < start[0] < curves.t.max() and 1.001 < start[1] < 100):
+        raise ValueError(f"start={start} must be a noise inside the curves and a growth above 1")
 
-# %% ../nbs/09_observables.ipynb #3fa6aaca
-class Changes(NamedTuple):
-    "How tokens change together. Arrays (L+1,) go by the height of the last common ancestor, 0 for a token with itself."
-    covariance: np.ndarray      # C(h)
-    covariance_se: np.ndarray
-    susceptibility: float       # tokens that change together; nan where none changes
-    susceptibility_se: float
+# %% ../nbs/09_observables.ipynb #652992eb
+def scaling_collapse(curves: pd.DataFrame,  # columns depth, t, mean, se; three depths at least
+                     s: int,                # the arity
+                     window: float = 0.4,   # largest |x| that is fitted
+                     start: tuple[float, float] | None = None,  # critical noise and growth to search from;
+                                                                # None: read off the half-levels of the curves
+                     degree: int = 5,       # of the scaling function
+                    ) -> Collapse:
+    "Finite-size scaling of the curves of several depths onto one. Sclocchi et al. 2025; Privman 1990."
+    parts = _by_depth(curves, 3)
+    s = check_int("s", s, 2)
+    degree = check_int("degree", degree, 1)
+    _check_collapse(curves, window, start)
+    depth, t, mean, se = (curves[name].to_numpy(float) for name in ("depth", "t", "mean", "se"))
+    points = _ScalingPoints(depth, t, mean, se, window, degree)
+    critical, growth = _initial_guess(parts, mean.max(), mean.min()) if start is None else start
+    q, rows = _fit_scaling(points, np.array([critical, math.log(growth), 0.]))
+    covariance, chi2 = _sandwich(points.at(rows), q)
+    critical_se, log_se = np.sqrt(np.diag(covariance)[:2] * max(1., chi2))
+    growth = math.exp(q[1])
+    exponent = math.log(s) / q[1]
+    return Collapse(t=float(q[0]), se=float(critical_se),
+                    growth=growth, growth_se=float(growth * log_se),
+                    exponent=float(exponent), exponent_se=float(exponent * log_se / q[1]),
+                    chi2=chi2, points=len(rows), curves=curves.iloc[rows].assign(x=points.x(q)[rows]))
 
+# %% ../nbs/09_observables.ipynb #0ec4c0f6
 def token_changes(x0: torch.Tensor,    # (..., n) leaves
                   back: torch.Tensor,  # of the same shape, or one that broadcasts
                  ) -> torch.Tensor:    # (..., n) float64: +1 where the token changed, -1 where not
     "The spins of a change."
     return torch.where(x0 == back, -1., 1.).double()
 
-def change_correlations(sigma: torch.Tensor,     # (inputs, trajectories, n), as from `token_changes`; trajectories of one input start from one x0
-                        arity: Sequence[int],    # of the levels, root first: grammar.arity
-                       ) -> Changes:
-    "Covariance of changes by the height of the last common ancestor, and the susceptibility. Sclocchi et al. 2025 (2410.13770)."
-    arity = [check_int(f"arity[{l}]", s, 1) for l, s in enumerate(arity)]
-    if not isinstance(sigma, torch.Tensor) or sigma.ndim != 3 or sigma.shape[2] != math.prod(arity) or sigma.shape[1] < 2 or sigma.shape[0] < 2:
-        raise ValueError(f"sigma has shape {tuple(getattr(sigma, 'shape', ()))}; (inputs, trajectories, {math.prod(arity)}), two at least of the first two, is needed")
-    sums, variances, pairs = sigma.double(), [], []
-    for s in (1, *reversed(arity)):
-        sums = sums.unflatten(2, (-1, s)).sum(-1)
-        variances.append(sums.var(1).sum(-1))
-        pairs.append(sums.shape[2] * (sigma.shape[2] // sums.shape[2])**2)  # ordered, a token with itself included, in all subtrees of this height
-    total, count = torch.stack(variances, 1).cpu().numpy(), np.array(pairs, float)
-    exact = np.diff(total, axis=1, prepend=0) / np.diff(count, prepend=0)[None]  # (inputs, L+1)
-    chi, chi_se = ratio_se(total[:, -1], total[:, 0])
-    return Changes(exact.mean(0), exact.std(0, ddof=1) / math.sqrt(len(exact)), chi, chi_se)
+# %% ../nbs/09_observables.ipynb #3fa6aaca
+class Changes(NamedTuple):
+    """How tokens change together. Arrays (L+1,) go by the height of the last common ancestor, 0 for a token
+    with itself."""
+    covariance: np.ndarray      # C(h)
+    covariance_se: np.ndarray
+    susceptibility: float       # tokens that change together; nan where none changes
+    susceptibility_se: float
 
-def ratio_se(above, below) -> tuple[float, float]:
-    "The ratio of the means of two (k,) samples, paired, and its standard error to first order; nan where the lower mean is 0. Cochran 1977, section 2.11."
-    above, below = (np.asarray(x, float) for x in (above, below))
-    if above.shape != below.shape or above.ndim != 1 or len(above) < 2: raise ValueError(f"above has shape {above.shape} and below {below.shape}; (k,) both, k at least 2, is needed")
-    if below.mean() == 0: return math.nan, math.nan
-    ratio = above.mean() / below.mean()
-    return float(ratio), float(np.std(above - ratio * below, ddof=1) / math.sqrt(len(above)) / abs(below.mean()))
+def _check_spins(sigma: torch.Tensor, n: int) -> None:
+    shape = tuple(getattr(sigma, "shape", ()))
+    if not isinstance(sigma, torch.Tensor) or len(shape) != 3 or shape[2] != n or min(shape[:2]) < 2:
+        raise ValueError(f"sigma has shape {shape}; (inputs, trajectories, {n}), "
+                         "two at least of the first two, is needed")
+
+# %% ../nbs/09_observables.ipynb #4088aa70
+def change_correlations(sigma: torch.Tensor,   # (inputs, trajectories, n), as from `token_changes`;
+                                               # the trajectories of one input start from one x0
+                        arity: Sequence[int],  # of the levels, root first: grammar.arity
+                       ) -> Changes:
+    """Covariance of changes by the height of the last common ancestor, and the susceptibility.
+    Sclocchi et al. 2025 (2410.13770)."""
+    arity = [check_int(f"arity[{l}]", s, 1) for l, s in enumerate(arity)]
+    n = math.prod(arity)
+    _check_spins(sigma, n)
+    sums = sigma.double()
+    variances = []  # V_h of each input
+    pairs = []      # counted in V_h: ordered, a token with itself included
+    for s in (1, *reversed(arity)):
+        sums = sums.unflatten(2, (-1, s)).sum(-1)  # one for each subtree of this height
+        subtrees = sums.shape[2]
+        variances.append(sums.var(1).sum(-1))
+        pairs.append(subtrees * (n // subtrees)**2)
+    total = torch.stack(variances, 1).cpu().numpy()
+    pairs_at = np.diff(np.array(pairs, float), prepend=0)
+    covariance = np.diff(total, axis=1, prepend=0) / pairs_at  # (inputs, L+1)
+    covariance_se = covariance.std(0, ddof=1) / math.sqrt(len(covariance))
+    return Changes(covariance.mean(0), covariance_se, *ratio_se(total[:, -1], total[:, 0]))
 
 # %% ../nbs/09_observables.ipynb #1b58b886
+def _check_sets(x: torch.Tensor, to: torch.Tensor) -> None:
+    if x.ndim != 2 or to.ndim != 2 or x.shape[1] != to.shape[1] or not len(to):
+        raise ValueError(f"x has shape {tuple(x.shape)} and to {tuple(to.shape)}; "
+                         "(batch, n) and (set, n), not empty, are needed")
+
+def _hamming(x: torch.Tensor, to: torch.Tensor) -> torch.Tensor:
+    """Distance of each sequence of x, (batch, n), to each of `to`, (set, n): (batch, set), one position at
+    a time."""
+    differ = ((x[:, i, None] != to[None, :, i]).int() for i in range(x.shape[1]))
+    return functools.reduce(torch.add, differ)
+
 def nearest_distance(x: torch.Tensor,    # (batch, n) symbols
                      to: torch.Tensor,   # (set, n)
-                     chunk_size: int = 2**22, # comparisons at a time
+                     chunk_size: int = 2**22,  # comparisons at a time
                     ) -> torch.Tensor:   # (batch,) int64
     "Hamming distance from each sequence to the nearest of a set."
-    if x.ndim != 2 or to.ndim != 2 or x.shape[1] != to.shape[1] or not len(to): raise ValueError(f"x has shape {tuple(x.shape)} and to {tuple(to.shape)}; (batch, n) and (set, n), not empty, are needed")
+    _check_sets(x, to)
+    if not len(x): return x.new_zeros(0)
     rows = max(1, chunk_size // len(to))
-    return torch.cat([functools.reduce(torch.add, ((part[:, i, None] != to[None, :, i]).int() for i in range(x.shape[1]))).amin(1) for part in x.split(rows)]).long() if len(x) else x.new_zeros(0)
+    return torch.cat([_hamming(part, to).amin(1) for part in x.split(rows)]).long()
 
-def grammaticality(grammar: HierarchicalGrammar, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    "Share of the nodes of each level, root first, with a derivation below them, and its standard error: (L+1,) float64 each."
+# %% ../nbs/09_observables.ipynb #5252403c
+def grammaticality(grammar: HierarchicalGrammar,
+                   x: torch.Tensor,  # (batch, n) sequences
+                  ) -> tuple[torch.Tensor, torch.Tensor]:  # share and standard error, (L+1,) float64 each
+    "Share of the nodes of each level, root first, with a derivation below them."
     return mean_se(torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1))
 
-def score(grammar: HierarchicalGrammar,
-                x: torch.Tensor,                     # (batch, n) samples
-                train: torch.Tensor,                 # (set, n)
-                held_out: torch.Tensor | None = None,  # (set, n): of the same law, not trained on
-                flips: int = 0,                      # a copy up to so many tokens counts as memorized
-               ) -> pd.DataFrame:                    # rows by name, columns mean and se
-    "Shares of samples that are grammatical, memorized, novel and distinct, the distance to the nearest training and held-out sequence, and the entropy of the classes in nats."
-    flips, near = check_int("flips", flips), nearest_distance(x, train)
-    if len(x) < 2: raise ValueError(f"x holds {len(x)} sequences; two at least are needed")
-    levels = grammar.parse(x)
-    legal, copied = levels[0][:, 0] >= 0, near <= flips
-    _, where, count = x.unique(dim=0, return_inverse=True, return_counts=True)
-    parts = {"grammatical": legal, "memorized": copied, "novel": legal & (near > 0), "only once": count[where] == 1, "distance to train": near}
-    if held_out is not None: parts |= {"distance to held-out": nearest_distance(x, held_out), "nearer to train": near.double() - nearest_distance(x, held_out)}
-    rows = {name: tuple(y.item() for y in mean_se(part.double())) for name, part in parts.items()}
-    return pd.DataFrame(rows | {"class entropy": class_entropy(levels[0][:, 0], grammar.vocab[0])}, index=["mean", "se"]).T
-
-def class_entropy(classes: torch.Tensor,  # (batch,) integers, -1 where there is none, which are left out
-                  count: int,             # classes
-                 ) -> tuple[float, float]:
-    "Entropy of the classes of a sample in nats, corrected by (k - 1)/2N for its bias, and its standard error; Miller 1955, Basharin 1959."
+# %% ../nbs/09_observables.ipynb #72105342
+def class_entropy(classes: torch.Tensor,  # (batch,) integers; -1, for no class, is left out
+                  count: int,             # number of classes
+                 ) -> tuple[float, float]:  # nats, and their standard error
+    """Entropy of the classes of a sample, corrected for its bias; Miller 1955, Basharin 1959. nan for less
+    than two samples."""
     seen = torch.bincount(classes[classes >= 0], minlength=check_int("count", count, 1)).double().numpy()
     n = seen.sum()
     if n < 2: return math.nan, math.nan
     p = seen[seen > 0] / n
     plain = -(p * np.log(p)).sum()
-    return float(plain + (len(p) - 1) / (2 * n)), float(math.sqrt(max(0., (p * np.log(p)**2).sum() - plain**2) / n))
+    variance = max(0., (p * np.log(p)**2).sum() - plain**2) / n
+    return float(plain + (len(p) - 1) / (2 * n)), float(math.sqrt(variance))
+
+# %% ../nbs/09_observables.ipynb #9e056b10
+def _only_once(x: torch.Tensor) -> torch.Tensor:
+    "Which sequences of (batch, n) no other one equals, (batch,) bool."
+    _, where, count = x.unique(dim=0, return_inverse=True, return_counts=True)
+    return count[where] == 1
+
+def score(grammar: HierarchicalGrammar,
+          x: torch.Tensor,                       # (batch, n) samples, two at least
+          train: torch.Tensor,                   # (set, n)
+          held_out: torch.Tensor | None = None,  # (set, n): drawn from the same distribution, not trained on
+          flips: int = 0,                        # a copy up to so many tokens counts as memorized
+         ) -> pd.DataFrame:                      # rows by name, columns mean and se
+    """Shares of samples that are grammatical, memorized, novel and drawn only once; Hamming distance to the
+    nearest training and held-out sequence, and the former less the latter ("nearer to train", negative
+    where it is); class entropy in nats."""
+    flips = check_int("flips", flips)
+    to_train = nearest_distance(x, train)
+    if len(x) < 2: raise ValueError(f"x holds {len(x)} sequences; two at least are needed")
+    classes = grammar.parse(x)[0][:, 0]
+    grammatical = classes >= 0
+    parts = {"grammatical": grammatical,
+             "memorized": to_train <= flips,
+             "novel": grammatical & (to_train > 0),
+             "only once": _only_once(x),
+             "distance to train": to_train}
+    if held_out is not None:
+        to_held_out = nearest_distance(x, held_out)
+        parts |= {"distance to held-out": to_held_out, "nearer to train": to_train.double() - to_held_out}
+    rows = {name: tuple(y.item() for y in mean_se(part.double())) for name, part in parts.items()}
+    rows["class entropy"] = class_entropy(classes, grammar.vocab[0])
+    return pd.DataFrame(rows, index=["mean", "se"]).T
 
 # %% ../nbs/09_observables.ipynb #cac24894
+def _noises_symbols(process) -> bool:
+    "Whether the process corrupts symbols of a known alphabet. Belief noise leaves the symbols as they are."
+    return isinstance(process, Process) and process.name != "belief" and process.v is not None
+
+def _check_likelihood(process) -> None:
+    if not _noises_symbols(process):
+        raise ValueError(f"process={process} has no likelihood to weigh sequences by; "
+                         "masking, uniform or gaussian is needed")
+
+def _training_posterior(process, x_t: torch.Tensor, t: torch.Tensor, sequences: torch.Tensor,
+                        counts: torch.Tensor) -> torch.Tensor:
+    """The weight of each of the sequences (set, n), which stand in the training set `counts` times: (batch,
+    set)."""
+    e = process.log_evidence(x_t, t)  # (batch, n, v)
+    position = (e[:, i][:, sequences[:, i]] for i in range(sequences.shape[1]))
+    return functools.reduce(torch.add, position, counts.double().log()).softmax(-1)
+
+# %% ../nbs/09_observables.ipynb #3d63b70d
+def _noised_rows(process, train: torch.Tensor, t: torch.Tensor, samples: int,
+                 g: torch.Generator) -> torch.Tensor:
+    "So many rows of the training set, drawn with replacement and noised."
+    chosen = torch.randint(len(train), (samples,), generator=g, device=train.device)
+    return process.sample(train[chosen], t, seed=g)
+
 def inverse_participation_ratio(process: Process,
-                  train: torch.Tensor,      # (set, n) symbols; equal rows are one sequence, as probable as they are many
-                  t: float,                 # noise level in [0, 1]
-                  samples: int = 1000,      # noised rows of the set
-                  seed=0,
-                  chunk_size: int = 2**22,       # weights at a time
-                 ) -> tuple[float, float]:  # mean and standard error
-    "Y(t), the mean sum of squared posterior weights of the training sequences given one of them noised. Biroli et al. 2024."
-    if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} has no likelihood to weigh sequences by; masking, uniform or gaussian is needed")
-    train, t, samples = check_symbols("train", train, process.v), check_number("t", t, 0., 1.), check_int("samples", samples, 2)
+                                train: torch.Tensor,   # (set, n) symbols; equal rows add up their weight
+                                t: float,              # noise level in [0, 1]
+                                samples: int = 1000,   # noised rows of the set
+                                seed=0,
+                                chunk_size: int = 2**22,  # weights at a time
+                               ) -> tuple[float, float]:  # mean and standard error
+    """Y(t), the mean sum of squared posterior weights of the training sequences given one of them noised.
+    Biroli et al. 2024."""
+    _check_likelihood(process)
+    train = check_symbols("train", train, process.v)
+    t = check_number("t", t, 0., 1.)
+    samples = check_int("samples", samples, 2)
     if not len(train): raise ValueError("train is empty")
-    points, count = train.unique(dim=0, return_counts=True)
-    level, g = torch.tensor(t, dtype=torch.float64), generator(seed, train.device)
-    x_t, out = process.sample(train[torch.randint(len(train), (samples,), generator=g, device=train.device)], level, seed=g), []
-    for rows in x_t.split(max(1, check_int("chunk_size", chunk_size, 1) // len(points))):
-        e = process.log_evidence(rows, level)  # (rows, n, v)
-        score = functools.reduce(torch.add, (e[:, i][:, points[:, i]] for i in range(train.shape[1])), count.double().log())
-        out.append(score.softmax(-1).square().sum(-1))
-    return tuple(y.item() for y in mean_se(torch.cat(out)))
+    sequences, counts = train.unique(dim=0, return_counts=True)
+    level = torch.tensor(t, dtype=torch.float64)
+    x_t = _noised_rows(process, train, level, samples, generator(seed, train.device))
+    chunks = x_t.split(max(1, check_int("chunk_size", chunk_size, 1) // len(sequences)))
+    weights = (_training_posterior(process, rows, level, sequences, counts) for rows in chunks)
+    mean, se = mean_se(torch.cat([w.square().sum(-1) for w in weights]))
+    return mean.item(), se.item()
 
 # %% ../nbs/09_observables.ipynb #6e24c145
-def _judge(denoiser: Callable, process: Process, x0: torch.Tensor, t: torch.Tensor, g: torch.Generator) -> torch.Tensor:
-    "Of each sequence: noised tokens with the right argmax, mass on the truth summed over noised tokens, and their number, (batch, 3) float64."
+def _judge(denoiser: Callable, process, x0: torch.Tensor, t: torch.Tensor,
+           g: torch.Generator) -> torch.Tensor:
+    """Of each sequence: noised tokens with the right argmax, mass on the truth summed over noised tokens,
+    and their number, (batch, 3) float64."""
     x_t = process.sample(x0, t, seed=g)
-    logits, judged = denoiser(x_t, t), process.noised(x_t)
-    if logits.shape != (*x0.shape, process.v): raise ValueError(f"denoiser returned {tuple(logits.shape)}; logits of shape {(*x0.shape, process.v)} are needed")
+    logits = denoiser(x_t, t)
+    if logits.shape != (*x0.shape, process.v):
+        raise ValueError(f"denoiser returned {tuple(logits.shape)}; "
+                         f"logits of shape {(*x0.shape, process.v)} are needed")
+    judged = process.noised(x_t)
+    right = (logits.argmax(-1) == x0) & judged
     mass = logits.double().softmax(-1).gather(-1, x0[..., None])[..., 0]
-    return torch.stack([((logits.argmax(-1) == x0) & judged).sum(-1), torch.where(judged, mass, 0.).sum(-1), judged.sum(-1)], -1).cpu()
+    return torch.stack([right.sum(-1), torch.where(judged, mass, 0.).sum(-1), judged.sum(-1)], -1).cpu()
 
+# %% ../nbs/09_observables.ipynb #52c5a4b8
+def _check_judged(denoiser: Callable, process, leaves) -> None:
+    if not _noises_symbols(process):
+        raise ValueError(f"process={process} noises nothing that could be told right; "
+                         "masking, uniform or Gaussian noise with v=... is needed")
+    own = getattr(denoiser, "process", process)
+    if own != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {own}")
+    if not isinstance(leaves, torch.Tensor):
+        raise ValueError(f"leaves is a {type(leaves).__name__}; a tensor (batch, n) is needed")
+
+def _beside(denoiser: Callable, leaves: torch.Tensor) -> torch.Tensor:
+    "The leaves on the device of the denoiser, if it is a network."
+    weight = next(denoiser.parameters(), None) if isinstance(denoiser, torch.nn.Module) else None
+    return leaves if weight is None else leaves.to(weight.device)
+
+# %% ../nbs/09_observables.ipynb #01d72e8c
 def binned_accuracy(denoiser: Callable,    # (x_t, t) -> logits (batch, n, v)
                     process: Process,
-                    leaves: torch.Tensor,  # (batch, n) clean sequences
+                    leaves: torch.Tensor,  # (batch, n) clean sequences, two at least
                     bins: int = 10,        # equal parts of [0, 1]
                     seed=0,
                     batch_size: int = 1024,  # sequences at a time
-                   ) -> pd.DataFrame:      # a row a bin: t_low, t_high, accuracy, accuracy_se, mass, mass_se, tokens
-    "Accuracy of the argmax, and mass on the true symbol, on the noised tokens, by noise level; a network is called in evaluation mode. nan where nothing is noised."
-    if not isinstance(process, Process) or process.name == "belief" or process.v is None: raise ValueError(f"process={process} noises nothing that could be told right; masking, uniform or Gaussian noise with v=... is needed")
-    if getattr(denoiser, "process", process) != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
-    if not isinstance(leaves, torch.Tensor): raise ValueError(f"leaves is a {type(leaves).__name__}; a tensor (batch, n) is needed")
-    own = next(denoiser.parameters(), None) if isinstance(denoiser, torch.nn.Module) else None
-    x0, bins = check_symbols("leaves", leaves if own is None else leaves.to(own.device), process.v), check_int("bins", bins, 1)
+                   ) -> pd.DataFrame:      # a row a bin: t_low, t_high, accuracy, accuracy_se, mass, mass_se,
+                                           # and the number of noised tokens
+    """Accuracy of the argmax, and mass on the true symbol, on the noised tokens, by noise level. A network
+    is called in evaluation mode. nan in a bin where no token is noised."""
+    _check_judged(denoiser, process, leaves)
+    x0 = check_symbols("leaves", _beside(denoiser, leaves), process.v)
+    bins = check_int("bins", bins, 1)
     if len(x0) < 2: raise ValueError(f"leaves holds {len(x0)} sequences; two at least are needed")
-    g, rows, size = generator(seed, x0.device), [], check_int("batch_size", batch_size, 1)
+    g = generator(seed, x0.device)
+    size = check_int("batch_size", batch_size, 1)
+    rows = []
     with evaluating(denoiser):
         for k in range(bins):
             t = (k + torch.rand(len(x0), generator=g, device=x0.device)) / bins
-            right, mass, tokens = torch.cat([_judge(denoiser, process, x, level, g) for x, level in zip(x0.split(size), t.split(size))]).numpy().T
-            rows.append((k / bins, (k + 1) / bins, *ratio_se(right, tokens), *ratio_se(mass, tokens), int(tokens.sum())))
-    return pd.DataFrame(rows, columns=["t_low", "t_high", "accuracy", "accuracy_se", "mass", "mass_se", "tokens"])
+            batches = zip(x0.split(size), t.split(size))
+            judged = torch.cat([_judge(denoiser, process, x, level, g) for x, level in batches])
+            right, on_truth, tokens = judged.numpy().T
+            accuracy, accuracy_se = ratio_se(right, tokens)
+            mass, mass_se = ratio_se(on_truth, tokens)
+            rows.append(dict(t_low=k / bins, t_high=(k + 1) / bins,
+                             accuracy=accuracy, accuracy_se=accuracy_se,
+                             mass=mass, mass_se=mass_se, tokens=int(tokens.sum())))
+    return pd.DataFrame(rows)
 
 # %% ../nbs/09_observables.ipynb #99729446
-def _legal_exact(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
+def _grammatical_exact(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
     "Probability that a node parses, averaged over each level, (batch, L+1), if no tuple has two parents."
     upward = up(grammar.tables, p.log(), weights=unit_weights(grammar.tables, p))
     nodes = list(zip(upward.messages, upward.scales))[2:-1]  # below the root, above the leaves
@@ -408,23 +641,40 @@ def _legal_exact(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
     root = upward.log_z.exp()
     return torch.stack([root, *inner, torch.ones_like(root)], -1)
 
-def _legal_drawn(grammar: HierarchicalGrammar, p: torch.Tensor, draws: int, g: torch.Generator) -> torch.Tensor:
+# %% ../nbs/09_observables.ipynb #39cde62c
+def _grammatical_drawn(grammar: HierarchicalGrammar, p: torch.Tensor, draws: int,
+                       g: torch.Generator) -> torch.Tensor:
     "The same from `draws` sequences for each row, in any grammar."
     x = draw_index(p[:, None].expand(-1, draws, -1, -1), g).flatten(0, 1)
-    return torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1).unflatten(0, (-1, draws)).mean(1)
+    grammatical = torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1)
+    return grammatical.unflatten(0, (-1, draws)).mean(1)
+
+# %% ../nbs/09_observables.ipynb #06ca332d
+def _normalised(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
+    """`p` in float64, summing to 1 over symbols; a ValueError unless it holds probabilities of the leaves
+    of the grammar."""
+    n, v = grammar.n_leaves, grammar.vocab[-1]
+    if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != (n, v) or not len(p):
+        raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {n}, {v}) is needed")
+    p = p.detach().double()
+    total = p.sum(-1, keepdim=True)
+    if not bool((p >= 0).all()) or not bool(((total - 1).abs() < 1e-3).all()):
+        raise ValueError("p must hold probabilities, which sum to 1 over the last axis")
+    return p / total
 
 def ungrammatical_by_level(grammar: HierarchicalGrammar,
-               p: torch.Tensor,     # (batch, n, v) probabilities, as a denoiser gives them
-               draws: int = 64,     # sequences for each row, where the grammar is ambiguous
-               seed=0,              # of those
-              ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each; 0 at the leaves
-    "Probability that symbols drawn independently from `p` do not parse at a node, averaged over each level, root first; exact unless the grammar is ambiguous."
-    needed = (grammar.n_leaves, grammar.vocab[-1])
-    if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != needed or not len(p): raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {needed[0]}, {needed[1]}) is needed")
-    p, draws, g = p.detach().double(), check_int("draws", draws, 1), generator(seed, p.device)
-    total = p.sum(-1, keepdim=True)
-    if not bool((p >= 0).all()) or not bool(((total - 1).abs() < 1e-3).all()): raise ValueError("p must hold probabilities, which sum to 1 over the last axis")
-    clear = max(shared_fraction(grammar)) == 0
-    cost = max(w.numel() * k for w, k in zip(grammar.tables.probs, grammar.tables.nodes))
-    legal = [_legal_exact(grammar, x) if clear else _legal_drawn(grammar, x, draws, g) for x in (p / total).split(max(1, 2**22 // (cost if clear else cost * draws)))]
-    return mean_se((1 - torch.cat(legal)).clamp(min=0.))
+                           p: torch.Tensor,  # (batch, n, v) probabilities, as a denoiser gives them
+                           draws: int = 64,  # sequences for each row, where the grammar is ambiguous
+                           seed=0,           # of those
+                          ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64
+    """Probability that symbols drawn independently from `p` do not parse at a node, averaged over each
+    level, root first; 0 at the leaves. Exact unless the grammar is ambiguous."""
+    p = _normalised(grammar, p)
+    draws = check_int("draws", draws, 1)
+    g = generator(seed, p.device)
+    unambiguous = max(shared_fraction(grammar)) == 0
+    cost = max(w.numel() * k for w, k in zip(grammar.tables.probs, grammar.tables.nodes))  # of one sequence
+    chunks = p.split(max(1, 2**22 // (cost if unambiguous else cost * draws)))
+    if unambiguous: grammatical = [_grammatical_exact(grammar, rows) for rows in chunks]
+    else: grammatical = [_grammatical_drawn(grammar, rows, draws, g) for rows in chunks]
+    return mean_se((1 - torch.cat(grammatical)).clamp(min=0.))

@@ -10,6 +10,7 @@ __all__ = ['style', 'subplots', 'legend', 'title', 'colours', 'curve', 'predicti
 import contextlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -18,10 +19,12 @@ import numpy as np
 from .core import atomic_path, check_choice, check_int
 
 # %% ../nbs/01_plots.ipynb #dde4f544
-_STYLE = {
-    "figure.dpi": 150, "savefig.dpi": 200, "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 9,
-    "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.title_fontsize": 8, "legend.frameon": False,
-    "legend.handlelength": 2.2, "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
+_STYLE: dict[Any, Any] = {
+    "figure.dpi": 150, "savefig.dpi": 200,
+    "font.size": 9, "axes.titlesize": 9, "axes.labelsize": 9, "figure.titlesize": 9,
+    "xtick.labelsize": 8, "ytick.labelsize": 8, "legend.fontsize": 8, "legend.title_fontsize": 8,
+    "legend.frameon": False, "legend.handlelength": 2.2,
+    "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.8,
     "axes.grid": False, "lines.linewidth": 1.5, "lines.markersize": 4.5, "mathtext.fontset": "dejavusans",
     "image.cmap": "Blues", "pdf.fonttype": 42, "svg.hashsalt": "rhmdiff",
 }
@@ -30,7 +33,8 @@ _STYLE = {
 @contextlib.contextmanager
 def style() -> Iterator[None]:
     "The house style, for the figures made inside the block."
-    before = {k: mpl.rcParams[k] for k in _STYLE}  # these alone: rc_context would also undo a backend chosen inside the block
+    # these alone are put back: rc_context would also undo a backend chosen inside the block
+    before: dict[Any, Any] = {k: mpl.rcParams[k] for k in _STYLE}
     mpl.rcParams.update(_STYLE)
     try: yield
     finally: mpl.rcParams.update(before)
@@ -43,7 +47,8 @@ def subplots(rows: int = 1, cols: int = 1,  # panels
     size = (4.6 if rows * cols == 1 else 7.0, 2.9 if rows == 1 else 2.3 * rows)
     with style():
         fig, axes = plt.subplots(rows, cols, **({"figsize": size, "layout": "constrained"} | kw))
-        for ax in np.ravel(axes): ax.tick_params(labelsize=mpl.rcParams["xtick.labelsize"], width=0.8, length=3)
+        for ax in np.ravel(axes):
+            ax.tick_params(labelsize=mpl.rcParams["xtick.labelsize"], width=0.8, length=3)
     return fig, axes
 
 # %% ../nbs/01_plots.ipynb #0909ed92
@@ -60,11 +65,13 @@ def title(ax, text: str) -> None:
 def colours(k: int) -> list[tuple[float, float, float]]:  # k RGB triples in [0, 1]
     "`k` colours for an ordered family, light to dark; a family of one is dark."
     k = check_int("k", k, 1)
-    return [tuple(mpl.colormaps["viridis"](x)[:3]) for x in np.linspace(0.72, 0.05, k) if k > 1] or [(0.27, 0.0, 0.33)]
+    if k == 1: return [(0.27, 0.0, 0.33)]
+    return [tuple(mpl.colormaps["viridis"](x)[:3]) for x in np.linspace(0.72, 0.05, k)]
 
 # %% ../nbs/01_plots.ipynb #ee7b0ca9
 _MARKERS = "osD^vPX<>"
-_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)), (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2))]
+_DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8, 2)),
+           (0, (3, 1.2, 1.2, 1.2, 1.2, 1.2))]
 
 # %% ../nbs/01_plots.ipynb #c08c37e8
 def _look(index: int, of: int) -> tuple:
@@ -74,12 +81,13 @@ def _look(index: int, of: int) -> tuple:
     return colours(of)[index], _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)]
 
 # %% ../nbs/01_plots.ipynb #e36ad252
-def _arrays(**named) -> list[np.ndarray | None]:
+def _arrays(**named) -> list[Any]:
     "Each value as a float64 array of one common shape, None kept; a ValueError names the shapes that differ."
     out = {k: None if x is None else np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
            for k, x in named.items()}
-    if len({x.shape for x in out.values() if x is not None}) > 1:
-        raise ValueError("shapes differ: " + ", ".join(f"{k} {x.shape}" for k, x in out.items() if x is not None))
+    shapes = {k: x.shape for k, x in out.items() if x is not None}
+    if len(set(shapes.values())) > 1:
+        raise ValueError("shapes differ: " + ", ".join(f"{k} {shape}" for k, shape in shapes.items()))
     return list(out.values())
 
 # %% ../nbs/01_plots.ipynb #8e04d911
@@ -89,18 +97,20 @@ def curve(ax,                # Axes
           label: str | None = None,
           index: int = 0, of: int = 1,  # member of an ordered family
           points: bool = True,          # points with error bars; False: a dense curve with a band
-          join: bool = True,            # a thin line from point to point; False where a prediction leads the eye
+          join: bool = True,            # a thin line between points; False where a prediction leads the eye
          ) -> None:
-    "A measured curve with its standard errors: points joined by a thin line, or a line in a band where x is dense."
+    "A measured curve with its standard errors: points and a thin line, or a line in a band where x is dense."
     x, mean, se = _arrays(x=x, mean=mean, se=se)
     colour, marker, dashes = _look(index, of)
     with style():
         if points:
             if join: ax.plot(x, mean, color=colour, lw=0.6, alpha=0.6, zorder=2)
-            ax.errorbar(x, mean, se, color=colour, fmt=marker, ms=4.5, mew=0, elinewidth=1, capsize=2, label=label, zorder=3)
+            ax.errorbar(x, mean, se, color=colour, fmt=marker, ms=4.5, mew=0, elinewidth=1, capsize=2,
+                        label=label, zorder=3)
         else:
             ax.plot(x, mean, color=colour, ls=dashes, label=label, zorder=3)
-            if se is not None: ax.fill_between(x, mean - se, mean + se, color=colour, alpha=0.25, lw=0, zorder=2)
+            if se is None: return
+            ax.fill_between(x, mean - se, mean + se, color=colour, alpha=0.25, lw=0, zorder=2)
 
 # %% ../nbs/01_plots.ipynb #c4e5790a
 def prediction(ax, x, y,     # Axes; (k,) abscissae and predicted values
@@ -121,9 +131,11 @@ def critical(ax, x: float,   # Axes; the predicted critical value, in the units 
     right = check_choice("side", side, ["left", "right"]) == "right"
     with style():
         ax.axvline(float(x), color="0.3", ls=(0, (6, 2, 1, 2)), lw=1, zorder=1)
-        if label: ax.annotate(label, (float(x), 0.98), xycoords=("data", "axes fraction"), xytext=(2 if right else -2, 0),
-                              textcoords="offset points", rotation=90, ha="left" if right else "right", va="top", color="0.2",
-                              annotation_clip=False, fontsize=8, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5})
+        if not label: return
+        ax.annotate(label, (float(x), 0.98), xycoords=("data", "axes fraction"),
+                    xytext=(2 if right else -2, 0), textcoords="offset points", rotation=90,
+                    ha="left" if right else "right", va="top", color="0.2", fontsize=8,
+                    annotation_clip=False, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5})
 
 # %% ../nbs/01_plots.ipynb #b5aff7e8
 def levels_panel(ax,             # Axes
@@ -137,7 +149,8 @@ def levels_panel(ax,             # Axes
     mean, se, predicted = _arrays(mean=mean, se=se, predicted=predicted)
     t, = _arrays(t=t)
     if mean.ndim != 2 or t.shape != mean.shape[:1]:
-        raise ValueError(f"t has shape {t.shape} and mean {mean.shape}; (times,) and (times, levels) are needed")
+        needed = "(times,) and (times, levels) are needed"
+        raise ValueError(f"t has shape {t.shape} and mean {mean.shape}; {needed}")
     k = mean.shape[1]
     if labels is None: labels = ["class", *(f"level {l}" for l in range(1, k - 1)), "leaves"][:k]
     if len(labels) != k: raise ValueError(f"labels has {len(labels)} entries for {k} levels")
@@ -159,7 +172,8 @@ def collapsed(ax,            # Axes
     for i, L in enumerate(depths):
         rows = np.flatnonzero(depth == L)
         rows = rows[np.argsort(x[rows])]
-        curve(ax, x[rows], mean[rows], None if se is None else se[rows], f"L = {L:g}", i, len(depths), join=False)
+        errors = None if se is None else se[rows]
+        curve(ax, x[rows], mean[rows], errors, f"L = {L:g}", i, len(depths), join=False)
     ax.set(xlabel=xlabel)
     legend(ax)
 
@@ -172,10 +186,13 @@ def against(ax,                # Axes
             mark: int | None = None,      # the mark, if a second family is told apart by it
            ) -> None:
     "Points with errors on both axes."
-    predicted, measured, predicted_se, measured_se = _arrays(predicted=predicted, measured=measured, predicted_se=predicted_se, measured_se=measured_se)
+    predicted, measured, predicted_se, measured_se = _arrays(
+        predicted=predicted, measured=measured, predicted_se=predicted_se, measured_se=measured_se)
     colour, marker, _ = _look(index, of)
     if mark is not None: marker = _MARKERS[check_int("mark", mark, 0) % len(_MARKERS)]
-    with style(): ax.errorbar(predicted, measured, measured_se, predicted_se, fmt=marker, ms=5, mew=0.6, mec="black", color=colour, elinewidth=1, label=label, zorder=3)
+    with style():
+        ax.errorbar(predicted, measured, measured_se, predicted_se, fmt=marker, ms=5, mew=0.6, mec="black",
+                    color=colour, elinewidth=1, label=label, zorder=3)
 
 def agreement(ax, low: float, high: float,  # Axes; the range of both axes
               band: float = 0.,  # difference within which the two sides agree
@@ -194,42 +211,51 @@ def differences(ax, names: Sequence[str],  # Axes; (k,) names of the rows
                ) -> None:
     "Differences in rows, first on top, with a line at zero and a band about it."
     difference, se = _arrays(difference=difference, se=se)
-    if len(names) != len(difference): raise ValueError(f"names has {len(names)} entries for {len(difference)} differences")
+    if len(names) != len(difference):
+        raise ValueError(f"names has {len(names)} entries for {len(difference)} differences")
     rows = np.arange(len(names))
     with style():
         ax.axvspan(-band, band, color="0.92", lw=0, zorder=0)
         ax.axvline(0, color="0.6", lw=0.8, zorder=1)
-        ax.errorbar(difference, rows, xerr=se, fmt="o", ms=4, mew=0, color=colours(1)[0], elinewidth=1, capsize=2, zorder=3)
+        ax.errorbar(difference, rows, xerr=se, fmt="o", ms=4, mew=0, color=colours(1)[0], elinewidth=1,
+                    capsize=2, zorder=3)
     ax.set_yticks(rows, list(names))
     ax.set(ylim=(len(names) - 0.5, -0.5))
 
 # %% ../nbs/01_plots.ipynb #498c6121
-_PHASES = {"critical": ("o", "0.1"), "fragile": ("v", "#2166ac"), "robust": ("^", "#b2182b"), "undecided": ("x", "0.4")}
+_PHASES = {"critical": ("o", "0.1"), "fragile": ("v", "#2166ac"), "robust": ("^", "#b2182b"),
+           "undecided": ("x", "0.4")}
 
 def phase_diagram(ax,            # Axes
                   x, y,          # (k,) where the points are
                   phases: Sequence[str],  # (k,) 'critical', 'fragile', 'robust' or 'undecided'
-                  boundaries: dict = {},  # label -> (abscissae, ordinates) of a predicted line
+                  boundaries: dict | None = None,  # label -> (abscissae, ordinates) of a predicted line
                  ) -> None:
     "Measured points, marked by phase, and predicted boundaries."
     x, y = _arrays(x=x, y=y)
     for name in phases: check_choice("phases", name, _PHASES)
     if len(phases) != len(x): raise ValueError(f"phases has {len(phases)} entries for {len(x)} points")
     with style():
-        for i, (label, (a, b)) in enumerate(boundaries.items()): ax.plot(*_arrays(a=a, b=b), color="0.3", ls=_DASHES[i % len(_DASHES)], lw=1.2, label=label, zorder=1)
+        for i, (label, (a, b)) in enumerate((boundaries or {}).items()):
+            ax.plot(*_arrays(a=a, b=b), color="0.3", ls=_DASHES[i % len(_DASHES)], lw=1.2,
+                    label=label, zorder=1)
         for name, (marker, colour) in _PHASES.items():
             rows = np.array([p == name for p in phases], bool)
-            if rows.any(): ax.plot(x[rows], y[rows], marker, color=colour, ms=5, mew=1.2 if marker == "x" else 0, label=name, zorder=3, clip_on=False)
+            if not rows.any(): continue
+            ax.plot(x[rows], y[rows], marker, color=colour, ms=5, mew=1.2 if marker == "x" else 0,
+                    label=name, zorder=3, clip_on=False)
     legend(ax)
 
 # %% ../nbs/01_plots.ipynb #53daabc7
 def _check_tree(levels, arity, **same) -> tuple[list[np.ndarray], list[int], list]:
-    "The levels as arrays and the arity as a list, or a ValueError where the widths of a tree do not fit together."
-    levels, arity = [np.ravel(_arrays(x=x)[0]).astype(int) for x in levels], np.atleast_1d(arity).tolist()
+    "The levels as arrays and the arity as a list, or a ValueError where the widths do not make a tree."
+    levels = [np.ravel(_arrays(x=x)[0]).astype(int) for x in levels]
+    arity = np.atleast_1d(arity).tolist()
     if len(arity) == 1: arity *= len(levels) - 1
     widths = np.cumprod([1, *arity]).tolist()
     if [len(x) for x in levels] != widths:
-        raise ValueError(f"levels have widths {[len(x) for x in levels]}; a tree of arity {tuple(arity)} has {widths}")
+        found = [len(x) for x in levels]
+        raise ValueError(f"levels have widths {found}; a tree of arity {tuple(arity)} has {widths}")
     same = {name: None if x is None else [np.ravel(_arrays(y=y)[0]) for y in x] for name, x in same.items()}
     for name, extra in same.items():
         if extra is not None and [len(x) for x in extra] != widths:
@@ -249,27 +275,33 @@ def tree(ax,                # Axes
     n, depth = len(levels[-1]), len(levels) - 1
     width = ax.get_position().width * ax.figure.get_figwidth() * 72  # points
     centre = [(np.arange(len(x)) + 0.5) * n / len(x) for x in levels]
+    def marked(l: int, i: int) -> bool: return changed is not None and bool(changed[l][i])
     with style():
         for l in range(depth):
-            for child, x in enumerate(centre[l + 1]):
-                bad = changed is not None and changed[l + 1][child]
-                ax.plot([centre[l][child // arity[l]], x], [depth - l, depth - l - 1], color="0.15" if bad else "0.6",
-                        lw=1.6 if bad else 0.8, zorder=1)
-        for l, x in enumerate(levels):
-            size = min(17., 0.82 * width / len(x))
-            for i, symbol in enumerate(x):
-                bad = changed is not None and bool(changed[l][i])
+            for i, x in enumerate(centre[l + 1]):
+                _branch(ax, (centre[l][i // arity[l]], x), (depth - l, depth - l - 1), marked(l + 1, i))
+        for l, symbols in enumerate(levels):
+            size = min(17., 0.82 * width / len(symbols))
+            for i, a in enumerate(symbols):
+                name = "?" if a < 0 else a if names is None else names[l][a]
                 shade = 0.12 if alpha is None else 0.65 * float(alpha[l][i])
-                ax.plot(centre[l][i], depth - l, "s" if bad else "o", ms=size, mec="#b2182b" if bad else "0.35",
-                        mew=min(2.2, size / 4) if bad else 0.8, mfc=mpl.colormaps["Blues"](shade), zorder=2)
-                name = "?" if symbol < 0 else symbol if names is None else names[l][symbol]
-                if size >= 11: ax.text(centre[l][i], depth - l, str(name), ha="center", va="center_baseline", fontsize=min(8, max(5, 24 / len(str(name)))),
-                                       color="white" if shade > 0.6 else "black", zorder=3,
-                                       weight="bold" if bad else "normal")
+                _node(ax, centre[l][i], depth - l, str(name), size, shade, marked(l, i))
     ax.set(xlim=(0, n), ylim=(-0.5, depth + 0.5), yticks=range(depth + 1), xticks=[],
            yticklabels=["leaves", *(f"level {l}" for l in range(depth - 1, 0, -1)), "class"][:depth + 1])
     ax.tick_params(axis="y", length=0)
     for side in ax.spines.values(): side.set_visible(False)
+
+def _branch(ax, x: tuple, y: tuple, marked: bool) -> None:
+    "The line from a parent to a child, heavier where the child is marked."
+    ax.plot(x, y, color="0.15" if marked else "0.6", lw=1.6 if marked else 0.8, zorder=1)
+
+def _node(ax, x: float, y: float, name: str, size: float, shade: float, marked: bool) -> None:
+    "A node `size` points wide, a square with a heavy border where it is marked; named where there is room."
+    ax.plot(x, y, "s" if marked else "o", ms=size, mec="#b2182b" if marked else "0.35",
+            mew=min(2.2, size / 4) if marked else 0.8, mfc=mpl.colormaps["Blues"](shade), zorder=2)
+    if size < 11: return
+    ax.text(x, y, name, ha="center", va="center_baseline", fontsize=min(8, max(5, 24 / len(name))),
+            color="white" if shade > 0.6 else "black", zorder=3, weight="bold" if marked else "normal")
 
 # %% ../nbs/01_plots.ipynb #b1363f2f
 def noise(axes,                # one Axes, or one for each panel
@@ -280,15 +312,15 @@ def noise(axes,                # one Axes, or one for each panel
           label: str = "component",       # of the colour bar; "" for none
          ) -> None:
     "Noised sequences as heat maps on one scale: positions across, symbols down, darker is larger."
-    panels = [np.atleast_2d(_arrays(panel=p)[0]) for p in ([panels] if getattr(panels, "ndim", 3) == 2 else panels)]
+    if getattr(panels, "ndim", 3) == 2: panels = [panels]
+    panels = [np.atleast_2d(_arrays(panel=p)[0]) for p in panels]
     axes = list(np.ravel(axes))
     if len(axes) != len(panels): raise ValueError(f"{len(panels)} panels need as many axes, not {len(axes)}")
     low, high = min(0., *(p.min() for p in panels)), max(1., *(p.max() for p in panels))
     with style():
         for k, (ax, p) in enumerate(zip(axes, panels)):
             image = ax.imshow(p.T, cmap="Blues", vmin=low, vmax=high, aspect="auto", interpolation="nearest")
-            for edge, width in (("white", 2.6), ("black", 1.)) if truth is not None else ():  # seen on light and on dark
-                ax.plot(np.arange(len(p)), _arrays(truth=truth)[0], "o", ms=5, mfc="none", mec=edge, mew=width)
+            if truth is not None: _rings(ax, _arrays(truth=truth)[0])
             if times is not None: title(ax, f"t = {float(times[k]):.3g}")
             names_ = range(p.shape[1]) if names is None else names
             if p.shape[1] <= 16: ax.set_yticks(range(p.shape[1]), list(map(str, names_)))
@@ -296,6 +328,11 @@ def noise(axes,                # one Axes, or one for each panel
             ax.set(xlabel="position", ylabel="symbol")
             ax.label_outer()
         if label: axes[0].figure.colorbar(image, ax=axes, label=label, shrink=0.9, pad=0.01)
+
+def _rings(ax, truth: np.ndarray) -> None:
+    "A ring about the true symbol of each position, seen on light and on dark."
+    for edge, width in (("white", 2.6), ("black", 1.)):
+        ax.plot(np.arange(len(truth)), truth, "o", ms=5, mfc="none", mec=edge, mew=width)
 
 # %% ../nbs/01_plots.ipynb #a7d9ca2b
 def save(fig, path: str | Path) -> Path:  # the path written

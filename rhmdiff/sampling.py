@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'ONLY_FOR', 'Step', 'ancestral', 'renoise', 'ddpm', 'ddim', 'tau_leaping', 'unmask',
-           'unmask_by_confidence', 'reverse', 'forward_backward', 'step_distribution', 'output_distribution', 'Moments',
+           'unmask_by_confidence', 'reverse', 'step_distribution', 'output_distribution', 'forward_backward', 'Moments',
            'Sweep', 'forward_backward_sweep']
 
 # %% ../nbs/07_sampling.ipynb #011b54ea
@@ -13,8 +13,9 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,19 @@ import torch.nn.functional as F
 from torch import nn
 from tqdm import tqdm
 
-from .core import atomic_path, check_choice, check_int, check_number, check_symbols, check_times, draw_index, fingerprint, generator, pick_device, spawn
+from rhmdiff.core import (
+    atomic_path,
+    check_choice,
+    check_int,
+    check_number,
+    check_symbols,
+    check_times,
+    draw_index,
+    fingerprint,
+    generator,
+    pick_device,
+    spawn,
+)
 from .diffusion import MaskingProcess, Process, UniformProcess
 from .grammar import HierarchicalGrammar
 from .inference import log_likelihood, sample_posterior
@@ -36,7 +49,6 @@ class Step(NamedTuple):
     x0_probs: torch.Tensor   # (batch, n, v), the denoiser's p(x_0[i] | x_t)
     t: torch.Tensor          # (batch,) noise level of x
     t_next: torch.Tensor     # (batch,) noise level of the result
-    n_reveal: torch.Tensor   # (batch, 1) masks to reveal at this step; the initial masks are divided equally among the steps
     g: torch.Generator
 
 # %% ../nbs/07_sampling.ipynb #5012e984
@@ -44,6 +56,7 @@ def ancestral(process, now: Step) -> torch.Tensor:
     "x_s from q(x_s | x_t, x_0) with a drawn x_0. Austin et al. 2021, equation 4."
     return process.posterior_step(now.x, now.t, now.t_next, draw_index(now.x0_probs, now.g), seed=now.g)
 
+# %% ../nbs/07_sampling.ipynb #2cfc104d
 def renoise(process, now: Step) -> torch.Tensor:
     "x_s from q(x_s | x_0) with a drawn x_0. Shabalin et al. 2026."
     return process.sample(draw_index(now.x0_probs, now.g), now.t_next, seed=now.g)
@@ -59,226 +72,427 @@ def ddim(process, now: Step) -> torch.Tensor:
 
 # %% ../nbs/07_sampling.ipynb #d1109b13
 def tau_leaping(process, now: Step) -> torch.Tensor:
-    "x_s by jumps at the rates of time t; x_0 drawn from the marginals in the last step. Campbell et al. 2022, section 4.3."
+    "x_s by jumps at the rates of time t; x_0 by a draw in the last step. Campbell et al. 2022, section 4.3."
     last = (now.t_next == 0)[:, None]
     if bool(last.all()): return draw_index(now.x0_probs, now.g)
     leapt = process.leap(now.x, now.t, now.t_next, now.x0_probs, seed=now.g)
     return torch.where(last, draw_index(now.x0_probs, now.g), leapt) if bool(last.any()) else leapt
 
 # %% ../nbs/07_sampling.ipynb #88cc467f
-def _reveal(process, now: Step, drawn: torch.Tensor, score: torch.Tensor) -> torch.Tensor:
-    "Put `drawn` where masks have the highest `score`, (batch, n): as many as fall to this step."
+def _reveal(process, now: Step,
+            drawn: torch.Tensor,       # (batch, n) symbols
+            score: torch.Tensor,       # (batch, n)
+            n_reveal: torch.Tensor,    # (batch, 1)
+           ) -> torch.Tensor:
+    "x_t with `drawn` in the place of the `n_reveal` masks of the highest `score`."
     hidden = process.noised(now.x)
     order = score.masked_fill(~hidden, -math.inf).argsort(-1, descending=True)
-    rank = torch.empty_like(order).scatter_(-1, order, torch.arange(order.shape[-1], device=order.device).expand_as(order))
-    return torch.where(hidden & (rank < now.n_reveal), drawn, now.x)
+    places = torch.arange(order.shape[-1], device=order.device).expand_as(order)
+    rank = torch.empty_like(order).scatter_(-1, order, places)
+    return torch.where(hidden & (rank < n_reveal), drawn, now.x)
 
-def unmask(process, now: Step) -> torch.Tensor:
-    "Reveal an equal share of the masks, at random. Sahoo et al. 2024."
-    return _reveal(process, now, draw_index(now.x0_probs, now.g), torch.rand(now.x.shape, generator=now.g, device=now.x.device))
-
-def unmask_by_confidence(process, now: Step) -> torch.Tensor:
-    "Reveal an equal share of the masks, those whose drawn symbol is most probable. Chang et al. 2022, section 3.2."
+# %% ../nbs/07_sampling.ipynb #b10c00c5
+def unmask(process, now: Step,
+           n_reveal: torch.Tensor,  # (batch, 1) masks to reveal
+          ) -> torch.Tensor:
+    "Reveal `n_reveal` masks, chosen at random. Sahoo et al. 2024."
     drawn = draw_index(now.x0_probs, now.g)
-    return _reveal(process, now, drawn, now.x0_probs.gather(-1, drawn[..., None])[..., 0])
+    score = torch.rand(now.x.shape, generator=now.g, device=now.x.device)
+    return _reveal(process, now, drawn, score, n_reveal)
 
-# %% ../nbs/07_sampling.ipynb #e16688d8
-def _held(process, sampler: str, now: Step, classes: torch.Tensor, classifier: Callable, candidates: int) -> torch.Tensor:
-    "x_s (batch, n), or (batch, n, v): of several that the sampler draws, one by its probability of the class. Li et al. 2024."
-    drawn = torch.stack([SAMPLERS[sampler](process, now) for _ in range(candidates)], 1)
-    each, s = drawn.flatten(0, 1), now.t_next.repeat_interleave(candidates)
-    if each.is_floating_point():  # without noise only one-hot vectors are noisy sequences
-        each = torch.where((s == 0)[:, None, None], F.one_hot(each.argmax(-1), each.shape[-1]).to(each), each)
-    answer = classifier(each, s)
-    if getattr(answer, "ndim", 0) != 2 or len(answer) != len(each): raise ValueError(f"classifier returned {tuple(getattr(answer, 'shape', ())) or type(answer).__name__}; logits of shape ({len(each)}, classes) are needed")
-    log_p = answer.double().log_softmax(-1).view(len(drawn), candidates, answer.shape[1])
-    log_p = log_p[torch.arange(len(drawn)), :, check_classes(classes, answer.shape[1]).to(log_p.device)].nan_to_num(nan=-math.inf)  # a row of -inf: x_s cannot be
-    log_p = torch.where((log_p == -math.inf).all(-1, keepdim=True), 0., log_p)  # none is possible: any will do
-    return drawn[torch.arange(len(drawn)), draw_index(log_p.softmax(-1), now.g)]
+# %% ../nbs/07_sampling.ipynb #7ba560af
+def unmask_by_confidence(process, now: Step,
+                         n_reveal: torch.Tensor,  # (batch, 1) masks to reveal
+                        ) -> torch.Tensor:
+    "Reveal the `n_reveal` masks whose drawn symbol is most probable. Chang et al. 2022, section 3.2."
+    drawn = draw_index(now.x0_probs, now.g)
+    score = now.x0_probs.gather(-1, drawn[..., None])[..., 0]
+    return _reveal(process, now, drawn, score, n_reveal)
+
+# %% ../nbs/07_sampling.ipynb #b1202893
+SAMPLERS: dict[str, Callable[..., torch.Tensor]] = {
+    "ancestral": ancestral, "renoise": renoise, "ddpm": ddpm, "ddim": ddim, "tau_leaping": tau_leaping,
+    "unmask": unmask, "unmask_by_confidence": unmask_by_confidence}
+ONLY_FOR = {"ddpm": "gaussian", "ddim": "gaussian", "tau_leaping": "uniform",
+            "unmask": "masking", "unmask_by_confidence": "masking"}
 
 # %% ../nbs/07_sampling.ipynb #7a9666cf
-SAMPLERS = {"ancestral": ancestral, "renoise": renoise, "ddpm": ddpm, "ddim": ddim, "tau_leaping": tau_leaping, "unmask": unmask, "unmask_by_confidence": unmask_by_confidence}
-ONLY_FOR = {"ddpm": "gaussian", "ddim": "gaussian", "tau_leaping": "uniform", "unmask": "masking", "unmask_by_confidence": "masking"}
+def reverse(process,                             # the forward process
+            denoiser: Callable,                  # (x_t, t) -> logits (batch, n, v) of p(x_0[i] | x_t)
+            x_t: torch.Tensor,                   # noisy batch, as `process.sample` gives it
+            t,                                   # its noise level, a number or (batch,), in [0, 1]
+            steps: int | Sequence[float] = 100,  # calls of the denoiser, at most; or shares of t from 1 to 0
+            sampler: str = "ancestral",          # a name in SAMPLERS, or "exact", which needs no steps
+            seed=None,                           # an integer, a torch.Generator or None
+            trajectory: bool = False,            # return the list of all states, x_t first and x_0 last
+            classes: torch.Tensor | None = None,  # (batch,) class of each sample, held fixed
+            classifier: Callable | None = None,  # (x_t, t) -> logits (batch, n_classes)
+            candidates: int = 16,                # draws among which the classifier chooses, at every step
+           ) -> torch.Tensor | list[torch.Tensor]:  # x_0 (batch, n) int64
+    """Samples of x_0, by steps back from a noisy batch. Networks are asked in evaluation mode.
 
-def _check_reverse(process, denoiser, x_t, t, sampler: str) -> torch.Tensor:
-    "The levels of the batch, (batch,); what does not fit together is refused."
-    check_choice("sampler", sampler, [*SAMPLERS, "exact"])
-    if not isinstance(process, Process) or process.name == "belief": raise ValueError(f"process={process if isinstance(process, Process) else type(process).__name__} has no way back; masking, uniform or Gaussian noise is needed")
-    if not callable(denoiser): raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
-    if getattr(denoiser, "process", process) != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {denoiser.process}")
-    if not isinstance(x_t, torch.Tensor): raise ValueError(f"x_t is a {type(x_t).__name__}; a noisy batch of leaves, as process.sample gives it, is needed")
-    noised, t = process.noised(x_t), check_times(t, len(x_t), x_t.device)  # refuses a batch that is not this process'
-    if getattr(denoiser, "n", x_t.shape[1]) != x_t.shape[1]: raise ValueError(f"x_t has {x_t.shape[1]} positions; the denoiser reads n={denoiser.n}")
-    if process.name == "masking" and bool((noised.any(-1) & (t == 0)).any()): raise ValueError(f"x_t[{int((noised.any(-1) & (t == 0)).nonzero()[0])}] has masks at t=0, where nothing is masked")
-    suited = [name for name in SAMPLERS if ONLY_FOR.get(name, process.name) == process.name]
-    if ONLY_FOR.get(sampler, process.name) != process.name: raise ValueError(f"sampler={sampler!r} is for {ONLY_FOR[sampler]} noise; for {process.name} there are {', '.join(suited)}")
-    if sampler == "exact" and not isinstance(denoiser, BayesDenoiser): raise ValueError(f"sampler='exact' needs a BayesDenoiser, not {type(denoiser).__name__}; the others are {', '.join(suited)}")
-    return t
+    With the exact denoiser and many steps, 'ancestral', 'ddpm', 'tau_leaping' and 'unmask' approach the
+    posterior, p(x_0 | x_t), or p(x_0 | x_t, class) with `classes`. 'exact' draws from the posterior at once.
+    'ddim' approaches the distribution of the data from pure noise, but not the posterior from t < 1.
+    'renoise' and 'unmask_by_confidence' need not approach either.
+    Without a classifier `classes` need the exact denoiser, and a class that x_t excludes is refused.
+    """
+    t = _check_reverse(process, denoiser, x_t, t, sampler)
+    _check_held(denoiser, sampler, classes, classifier, candidates, x_t, t)
+    levels = _levels(steps)
+    g = generator(seed, x_t.device)
+    x = x_t.detach().clone() if x_t.is_floating_point() else x_t.long().clone()
+    if sampler == "exact": return _exact_draw(denoiser, x, t, classes, g, trajectory)
 
-def _check_held(denoiser, sampler: str, classes, classifier, x_t: torch.Tensor, t: torch.Tensor) -> None:
-    "Refuse classes that nothing can hold, and those that the exact denoiser knows to be impossible."
-    if classes is None and classifier is not None: raise ValueError("classifier is given without classes=, the class of each sample")
-    if classes is None: return
-    exact = isinstance(denoiser, BayesDenoiser)
-    if classifier is None and not exact: raise ValueError(f"classes need classifier=, p(class | x_t), where the denoiser is a {type(denoiser).__name__} and not a BayesDenoiser")
-    if classifier is not None and not callable(classifier): raise ValueError(f"classifier is a {type(classifier).__name__}; a callable (x_t, t) -> logits (batch, n_classes) is needed")
-    if classifier is not None and sampler in ("ddim", "exact"): raise ValueError(f"sampler={sampler!r} has no steps that a classifier could choose among; leave it out, or take another sampler")
-    count = getattr(classifier, "n_classes", None) if classifier is not None else denoiser.grammar.vocab[0]
-    classes = check_classes(classes, 2**62 if count is None else count, len(x_t)).to(x_t.device)
-    if classifier is not None: return
-    evidence = denoiser.process.log_evidence(x_t, t)
-    never = by_class(classes, lambda c, rows: log_likelihood(class_grammar(denoiser.grammar, c), evidence[rows])) == -math.inf
-    if bool(never.any()): raise ValueError(f"classes[{int(never.nonzero()[0])}]={int(classes[never][0])} is impossible, given x_t of that row")
+    states = [x]
+    noisy = (t > 0).view(-1, *[1] * (x.ndim - 1))
+    ask = _probabilities(process, denoiser, classes if classifier is None else None)
+    with evaluating(denoiser, classifier):
+        for level, lower, move in _moves(process, sampler, x, levels):
+            if move is not None:
+                now = Step(x, ask(x, t * level), t * level, t * lower, g)
+                if classifier is not None: move = partial(_choose, move, classes, classifier, candidates)
+                x = torch.where(noisy, move(process, now), x)
+            if trajectory: states.append(x)
+    if trajectory: return states
+    return x if x.ndim == 2 else x.argmax(-1)
 
+# %% ../nbs/07_sampling.ipynb #a06a5efd
 def _levels(steps) -> list[float]:
-    "The levels of a reverse process, as shares of where it starts, from 1 to 0."
+    "The levels of a reverse process, as shares of the noise level where it starts, from 1 to 0."
     if isinstance(steps, torch.Tensor | np.ndarray) and steps.ndim: steps = steps.tolist()
     if not isinstance(steps, Sequence) or isinstance(steps, str):
-        steps = check_int("steps", steps, 1)
-        return [1 - k / steps for k in range(steps)] + [0.]
+        count = check_int("steps", steps, 1)
+        return [1 - k / count for k in range(count)] + [0.]
     levels = [check_number(f"steps[{k}]", x, 0., 1.) for k, x in enumerate(steps)]
-    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or any(a <= b for a, b in zip(levels, levels[1:])):
-        raise ValueError(f"steps={steps if len(levels) < 9 else f'{len(levels)} levels'} must fall from 1 to 0, level by level")
+    falling = all(a > b for a, b in zip(levels, levels[1:]))
+    if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or not falling:
+        shown = steps if len(levels) < 9 else f"{len(levels)} levels"
+        raise ValueError(f"steps={shown} must fall from 1 to 0, level by level")
     return levels
 
-def reverse(process,                       # the forward process
-            denoiser: Callable,            # (x_t, t) -> logits (batch, n, v) of p(x_0[i] | x_t)
-            x_t: torch.Tensor,             # noisy batch, as `process.sample` gives it
-            t,                             # its noise level, a number or (batch,), in [0, 1]
-            steps: int | Sequence[float] = 100,  # calls of the denoiser, at most, or levels from 1 to 0 as shares of t; "exact" needs none
-            sampler: str = "ancestral",    # a name in SAMPLERS, or "exact"
-            seed=None,
-            trajectory: bool = False,      # return every state instead: a list, x_t first, x_0 last, all as the process has them
-            classes: torch.Tensor | None = None,   # (batch,) the class of each sample, held fixed; by evidence at the root if the denoiser is exact
-            classifier: Callable | None = None,    # else by this: (x_t, t) -> logits (batch, n_classes)
-            candidates: int = 16,          # among which it chooses, at every step
-           ) -> torch.Tensor:              # x_0 (batch, n) int64
-    """Samples of x_0 from noisy ones. With the exact denoiser, as steps grow, equal in law to p(x_0 | x_t), or to p(x_0 | x_t, class).
+# %% ../nbs/07_sampling.ipynb #9ad7815f
+def _probabilities(process, denoiser: Any,
+                   classes: torch.Tensor | None,  # (batch,) evidence at the root; the denoiser is exact
+                  ) -> Callable:
+    "The denoiser as a function (x_t, t) -> p(x_0[i] | x_t), (batch, n, v)."
+    if classes is not None: denoiser = ClassDenoiser(denoiser.grammar, process, classes)
+    if type(denoiser) in (BayesDenoiser, ClassDenoiser): return denoiser.probabilities
+    remembers, last = getattr(denoiser, "self_conditioning", False), None
+    def ask(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
+        nonlocal last
+        last = denoiser(x, t, x0_hat=last) if remembers and last is not None else denoiser(x, t)
+        return _softmax(last, (*x.shape[:2], process.v), t)
+    return ask
 
-    Not so 'ddim', which from pure noise has the law of the data, but in between not the posterior of x_0 given x_t; nor 'renoise' and 'unmask_by_confidence', which have neither. Networks are asked in evaluation mode. A class that x_t excludes is refused where the denoiser is exact."""
-    t = _check_reverse(process, denoiser, x_t, t, sampler)
-    _check_held(denoiser, sampler, classes, classifier, x_t, t)
-    g, levels, candidates = generator(seed, x_t.device), _levels(steps), check_int("candidates", candidates, 1)
-    x_t = x_t.detach().clone() if x_t.is_floating_point() else x_t.long().clone()
-    if sampler == "exact":
-        x = _one_shot(denoiser, x_t, t, classes, g)
-        return [x_t, x] if trajectory else x
-    if classes is not None and classifier is None: denoiser = ClassDenoiser(denoiser.grammar, process, classes)
-    with evaluating(denoiser, classifier): states = list(_way(process, denoiser, x_t, t, levels, sampler, g, classes, classifier, candidates, trajectory))
-    if trajectory: return states
-    return states[-1] if x_t.ndim == 2 else states[-1].argmax(-1)
+# %% ../nbs/07_sampling.ipynb #ea71790b
+def _softmax(logits: torch.Tensor, shape: tuple[int, int, int], t: torch.Tensor) -> torch.Tensor:
+    "Probabilities from a denoiser's answer, or a ValueError about its shape or numbers."
+    if tuple(getattr(logits, "shape", ())) != shape:
+        answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
+        raise ValueError(f"denoiser returned {answer}; logits of shape {shape} are needed")
+    precise = torch.promote_types(logits.dtype, torch.float32)
+    p = logits.softmax(-1, dtype=precise)  # half precision would bias draws
+    if bool(p.sum().isfinite()): return p
+    raise ValueError(f"denoiser returned NaN, +inf, or -inf for every symbol, at t={t.max():.4g}")
 
-def _asked(denoiser: Callable, x: torch.Tensor, t: torch.Tensor, last: torch.Tensor | None, v: int) -> tuple[torch.Tensor, torch.Tensor | None]:
-    "What the denoiser says of x_t: probabilities (batch, n, v), straight from the exact ones, and the logits, which self-conditioning is told at the next call."
-    if type(denoiser) in (BayesDenoiser, ClassDenoiser): return denoiser.probabilities(x, t), None
-    logits = denoiser(x, t, **({"x0_hat": last} if last is not None and getattr(denoiser, "self_conditioning", False) else {}))
-    if tuple(getattr(logits, "shape", ())) != (*x.shape[:2], v): raise ValueError(f"denoiser returned {tuple(getattr(logits, 'shape', ())) or type(logits).__name__}; logits of shape {(*x.shape[:2], v)} are needed")
-    p = logits.softmax(-1, dtype=torch.promote_types(logits.dtype, torch.float32))  # draws from half precision would be biased
-    if not bool(p.sum().isfinite()): raise ValueError(f"denoiser returned NaN, +inf, or -inf for every symbol, at t={t.max():.4g}")
-    return p, logits
+# %% ../nbs/07_sampling.ipynb #3b313e48
+def _n_reveal(masks: torch.Tensor,  # (batch, 1) at the start
+              level: float, lower: float,
+             ) -> torch.Tensor:     # (batch, 1)
+    "Masks to reveal from `level` to `lower`."
+    def revealed(to: float) -> torch.Tensor:
+        return (masks.double() * (1 - to + 1e-6)).floor().long().clamp(max=masks)  # rounding delays none
+    return revealed(lower) - revealed(level)
 
-def _way(process, denoiser, x_t, t, levels, sampler, g, classes, classifier, candidates, every: bool) -> Iterator[torch.Tensor]:
-    "The states of a reverse process, x_t first; the last alone unless `every`."
-    x, logits, todo = x_t, None, process.noised(x_t).sum(-1, keepdim=True)
-    def revealed(level: float) -> torch.Tensor: return (todo.double() * (1 - level + 1e-6)).floor().long().clamp(max=todo)  # in equal shares; rounding is no reason to wait
-    for level, lower in zip(tqdm(levels[:-1], desc=sampler, leave=False, disable=None if len(levels) > 100 else True), levels[1:]):
-        if every: yield x
-        due = revealed(lower) - revealed(level)
-        if ONLY_FOR.get(sampler) == "masking" and not bool(due.any()): continue  # nothing is revealed, and nothing need be asked
-        p, logits = _asked(denoiser, x, t * level, logits, process.v)
-        now = Step(x, p, t * level, t * lower, due, g)
-        moved = SAMPLERS[sampler](process, now) if classifier is None else _held(process, sampler, now, classes, classifier, candidates)
-        x = torch.where((t > 0).view(-1, *[1] * (x.ndim - 1)), moved, x)  # what has no noise stays as it is
-    yield x
+# %% ../nbs/07_sampling.ipynb #0b1a5a27
+def _moves(process, sampler: str, x_t: torch.Tensor, levels: Sequence[float]) -> Iterator[tuple]:
+    "For each step its two levels and its sampler, (process, Step) -> x_s; None where nothing moves."
+    move = SAMPLERS[sampler]
+    masks = process.noised(x_t).sum(-1, keepdim=True)
+    hidden = None if len(levels) > 100 else True  # a short way shows no progress bar
+    for level, lower in tqdm(list(zip(levels, levels[1:])), desc=sampler, leave=False, disable=hidden):
+        if ONLY_FOR.get(sampler) != "masking": yield level, lower, move
+        else:
+            n_reveal = _n_reveal(masks, level, lower)
+            yield level, lower, partial(move, n_reveal=n_reveal) if bool(n_reveal.any()) else None
 
-def _one_shot(exact: BayesDenoiser, x_t: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None, g: torch.Generator) -> torch.Tensor:
-    "x_0 (batch, n) drawn from the exact posterior of the whole sequence, given its class if there is one."
+# %% ../nbs/07_sampling.ipynb #fd0ee0c7
+def _exact_draw(exact: Any, x_t: torch.Tensor, t: torch.Tensor, classes: torch.Tensor | None,
+                g: torch.Generator, trajectory: bool) -> torch.Tensor | list[torch.Tensor]:
+    "x_0 (batch, n) from the exact posterior of the whole sequence, given its class where classes are held."
     evidence = exact.process.log_evidence(x_t, t)
-    if classes is None: return sample_posterior(exact.grammar, evidence, seed=g)[-1]
-    return by_class(classes.to(x_t.device), lambda c, rows: sample_posterior(class_grammar(exact.grammar, c), evidence[rows], seed=g)[-1])
+    if classes is None: x_0 = sample_posterior(exact.grammar, evidence, seed=g)[-1]
+    else:
+        def draw(c: int, rows: torch.Tensor) -> torch.Tensor:
+            return sample_posterior(class_grammar(exact.grammar, c), evidence[rows], seed=g)[-1]
+        x_0 = by_class(classes.to(x_t.device), draw)
+    return [x_t, x_0] if trajectory else x_0
 
-def forward_backward(process, denoiser: Callable, x0: torch.Tensor, t, steps=100, sampler: str = "ancestral", seed=None, **held) -> torch.Tensor:
-    "Noise x0 (batch, n) to level `t`, a number or (batch,), and come back by `reverse`, whose `classes` and `classifier` it takes too: x_0' (batch, n)."
-    if not isinstance(process, Process): raise ValueError(f"process is a {type(process).__name__}; a noise process, as make_process makes, is needed")
-    if not isinstance(x0, torch.Tensor): raise ValueError(f"x0 is a {type(x0).__name__}; a tensor (batch, n) of leaves is needed")
-    g = generator(seed, x0.device)
-    return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g, **held)
+# %% ../nbs/07_sampling.ipynb #c82f3a5a
+def _check_reverse(process, denoiser, x_t, t, sampler: str) -> torch.Tensor:
+    "The noise levels of the batch, (batch,), or a ValueError about what does not fit together."
+    check_choice("sampler", sampler, [*SAMPLERS, "exact"])
+    _check_process(process)
+    _check_denoiser(process, denoiser)
+    t = _check_start(process, denoiser, x_t, t)
+    _check_sampler(process, denoiser, sampler)
+    return t
+
+def _check_process(process) -> None:
+    "Refuse what is no process, and the belief process, whose samples are the answer."
+    if isinstance(process, Process) and process.name != "belief": return
+    given = process if isinstance(process, Process) else type(process).__name__
+    raise ValueError(f"process={given} has no way back; masking, uniform or Gaussian noise is needed")
+
+def _check_denoiser(process, denoiser) -> None:
+    "Refuse what cannot be called, and a denoiser that was made for another noise."
+    if not callable(denoiser):
+        raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
+    reads = getattr(denoiser, "process", process)
+    if reads != process:
+        raise ValueError(f"process={process} is not the noise that the denoiser reads, {reads}")
+
+# %% ../nbs/07_sampling.ipynb #c5cd136f
+def _check_start(process, denoiser, x_t, t) -> torch.Tensor:
+    "The noise levels of the batch, (batch,), or a ValueError about the batch or its levels."
+    if not isinstance(x_t, torch.Tensor):
+        raise ValueError(f"x_t is a {type(x_t).__name__}; "
+                         "a noisy batch of leaves, as process.sample gives it, is needed")
+    noised = process.noised(x_t)  # refuses a batch that is not this process'
+    t = check_times(t, len(x_t), x_t.device)
+    n = getattr(denoiser, "n", x_t.shape[1])
+    if n != x_t.shape[1]: raise ValueError(f"x_t has {x_t.shape[1]} positions; the denoiser reads n={n}")
+    masked_at_0 = noised.any(-1) & (t == 0)
+    if process.name == "masking" and bool(masked_at_0.any()):
+        raise ValueError(f"x_t[{int(masked_at_0.nonzero()[0])}] has masks at t=0, where nothing is masked")
+    return t
+
+def _check_sampler(process, denoiser, sampler: str) -> None:
+    "Refuse a sampler of another noise, and the exact draw from a denoiser that is not exact."
+    suited = ", ".join(name for name in SAMPLERS if ONLY_FOR.get(name, process.name) == process.name)
+    only = ONLY_FOR.get(sampler, process.name)
+    if only != process.name:
+        raise ValueError(f"sampler={sampler!r} is for {only} noise; for {process.name} there are {suited}")
+    if sampler == "exact" and not isinstance(denoiser, BayesDenoiser):
+        raise ValueError(f"sampler='exact' needs a BayesDenoiser, not {type(denoiser).__name__}; "
+                         f"the others are {suited}")
+
+# %% ../nbs/07_sampling.ipynb #fb79812e
+def _check_held(denoiser, sampler: str, classes, classifier, candidates,
+                x_t: torch.Tensor, t: torch.Tensor) -> None:
+    "Refuse classes that nothing can hold, and those that the exact denoiser knows to be impossible."
+    check_int("candidates", candidates, 1)
+    if classes is None and classifier is not None:
+        raise ValueError("classifier is given without classes=, the class of each sample")
+    if classes is None: return
+    if classifier is None: _check_possible(denoiser, classes, x_t, t)
+    else:
+        _check_classifier(classifier, sampler)
+        count = getattr(classifier, "n_classes", None)
+        check_classes(classes, 2**62 if count is None else count, len(x_t))
+
+def _check_classifier(classifier, sampler: str) -> None:
+    "Refuse what cannot be called, and samplers without draws to choose among."
+    if not callable(classifier):
+        raise ValueError(f"classifier is a {type(classifier).__name__}; "
+                         "a callable (x_t, t) -> logits (batch, n_classes) is needed")
+    if sampler in ("ddim", "exact"):
+        raise ValueError(f"sampler={sampler!r} has no steps that a classifier could choose among; "
+                         "leave it out, or take another sampler")
+
+def _check_possible(denoiser, classes, x_t: torch.Tensor, t: torch.Tensor) -> None:
+    "Refuse classes without an exact denoiser, and those that x_t excludes."
+    if not isinstance(denoiser, BayesDenoiser):
+        raise ValueError("classes need classifier=, p(class | x_t), where the denoiser is a "
+                         f"{type(denoiser).__name__} and not a BayesDenoiser")
+    grammar: Any = denoiser.grammar
+    classes = check_classes(classes, grammar.vocab[0], len(x_t)).to(x_t.device)
+    process: Any = denoiser.process
+    evidence = process.log_evidence(x_t, t)
+    def log_p(c: int, rows: torch.Tensor) -> torch.Tensor:
+        return log_likelihood(class_grammar(grammar, c), evidence[rows])
+    never = by_class(classes, log_p) == -math.inf
+    if not bool(never.any()): return
+    row = int(never.nonzero()[0])
+    raise ValueError(f"classes[{row}]={int(classes[row])} is impossible, given x_t of that row")
+
+# %% ../nbs/07_sampling.ipynb #e16688d8
+def _choose(move: Callable, classes: Any, classifier: Callable, candidates: int,
+            process, now: Step) -> torch.Tensor:
+    "x_s, one of several that the sampler draws, chosen by its probability of the class. Li et al. 2024."
+    drawn = torch.stack([move(process, now) for _ in range(int(candidates))], 1)
+    log_p = _log_class(classifier, drawn, now.t_next, classes)
+    return drawn[torch.arange(len(drawn)), draw_index(log_p.softmax(-1), now.g)]
+
+# %% ../nbs/07_sampling.ipynb #ecb2b2be
+def _log_class(classifier: Callable,
+               drawn: torch.Tensor,    # (batch, candidates, n), or (batch, candidates, n, v)
+               s: torch.Tensor,        # (batch,) noise level
+               classes: torch.Tensor,  # (batch,)
+              ) -> torch.Tensor:       # (batch, candidates) float64
+    "log p(class | x_s), of each candidate; 0 for all of them where none is possible."
+    batch, candidates = drawn.shape[:2]
+    x_s = drawn.flatten(0, 1)
+    s = s.repeat_interleave(candidates)
+    if x_s.is_floating_point():  # without noise only one-hot vectors are noisy sequences
+        x_s = torch.where((s == 0)[:, None, None], F.one_hot(x_s.argmax(-1), x_s.shape[-1]).to(x_s), x_s)
+    logits = _check_class_logits(classifier(x_s, s), len(x_s))
+    log_p = logits.double().log_softmax(-1).view(batch, candidates, logits.shape[1])
+    wanted = check_classes(classes, logits.shape[1]).to(log_p.device)
+    log_p = log_p[torch.arange(batch), :, wanted].nan_to_num(nan=-math.inf)  # a row of -inf: x_s cannot be
+    return torch.where((log_p == -math.inf).all(-1, keepdim=True), 0., log_p)
+
+def _check_class_logits(logits: torch.Tensor, count: int) -> torch.Tensor:
+    "A classifier's answer for `count` sequences, or a ValueError about its shape."
+    if getattr(logits, "ndim", 0) == 2 and len(logits) == count: return logits
+    answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
+    raise ValueError(f"classifier returned {answer}; logits of shape ({count}, classes) are needed")
 
 # %% ../nbs/07_sampling.ipynb #580fc4c5
-def step_distribution(process,               # masking or uniform
-             sampler: str,          # 'ancestral', 'renoise' or 'tau_leaping'
-             p: torch.Tensor,       # (batch, n, v) float64: the denoiser's probabilities
-             x_t: torch.Tensor,     # (batch, n)
-             t: float, s: float,    # s < t
-            ) -> torch.Tensor:      # (batch, n, channels) float64
-    "The probability of each symbol of x_s, the mask included, at each position. Austin et al. 2021, equation 4; Campbell et al. 2022, section 4.3."
-    v, k = _check_enumerable(process, sampler)
-    if not 0 <= check_number("s", s) < check_number("t", t, 0., 1.): raise ValueError(f"s={s} must lie below t={t}")
+def step_distribution(process,             # masking or uniform
+                      sampler: str,        # 'ancestral', 'renoise' or 'tau_leaping'
+                      p: torch.Tensor,     # (batch, n, v) float64: the denoiser's probabilities
+                      x_t: torch.Tensor,   # (batch, n)
+                      t: float, s: float,  # s < t
+                     ) -> torch.Tensor:    # (batch, n, channels) float64
+    """The probability of each symbol of x_s, the mask included, at each position.
+
+    Austin et al. 2021, equation 4; Campbell et al. 2022, section 4.3."""
+    v, channels = _check_enumerable(process, sampler)
+    if not 0 <= check_number("s", s) < check_number("t", t, 0., 1.):
+        raise ValueError(f"s={s} must lie below t={t}")
     p = p.double()
-    here, wide = F.one_hot(x_t, k).double(), F.pad(p, (0, k - v))
     if process.name == "masking":
-        to_mask = F.one_hot(torch.tensor(v), k).double()
-        if sampler == "renoise": return (1 - s) * wide + s * to_mask
-        return torch.where((x_t == v)[..., None], (1 - s / t) * wide + s / t * to_mask, here)
+        to_symbol = F.pad(p, (0, 1))
+        to_mask = F.one_hot(torch.tensor(v), channels).double()
+        if sampler == "renoise": return (1 - s) * to_symbol + s * to_mask
+        here = F.one_hot(x_t, channels).double()
+        return torch.where((x_t == v)[..., None], (1 - s / t) * to_symbol + s / t * to_mask, here)
     if sampler == "renoise": return (1 - s) * p + s / v
-    if sampler == "ancestral":
-        forward = lambda level: (1 - level) * torch.eye(v, dtype=torch.float64) + level / v  # rows: from
-        to_here = forward((t - s) / (1 - s) if s < 1 else 1.)[:, x_t].movedim(0, -1)         # (batch, n, a): q(x_t | x_s = a)
-        joint = to_here[..., None, :] * forward(s)                                           # (batch, n, b, a)
-        return (p[..., None] * joint / joint.sum(-1, keepdim=True)).sum(-2)
+    return _uniform_ancestral(p, x_t, t, s) if sampler == "ancestral" else _uniform_leap(p, x_t, t, s)
+
+# %% ../nbs/07_sampling.ipynb #cc024173
+def _uniform_ancestral(p: torch.Tensor, x_t: torch.Tensor, t: float, s: float) -> torch.Tensor:
+    "The sum over b of p_b q(x_s = a | x_t, x_0 = b), (batch, n, v)."
+    v = p.shape[-1]
+    def forward(level: float) -> torch.Tensor:
+        return (1 - level) * torch.eye(v, dtype=torch.float64) + level / v  # rows: from
+    to_here = forward((t - s) / (1 - s))[:, x_t].movedim(0, -1)             # (batch, n, a): q(x_t | x_s = a)
+    joint = to_here[..., None, :] * forward(s)                              # (batch, n, b, a)
+    return (p[..., None] * joint / joint.sum(-1, keepdim=True)).sum(-2)
+
+def _uniform_leap(p: torch.Tensor, x_t: torch.Tensor, t: float, s: float) -> torch.Tensor:
+    "At most one jump, at the rates of time t, (batch, n, v); p itself at s = 0."
     if s == 0: return p
+    v = p.shape[-1]
+    here = F.one_hot(x_t, v).double()
     ratio = 1 + (1 - t) * (p - p.gather(-1, x_t[..., None]) / (1 + v * (1 - t) / t)) * v / t
     rate = torch.where(here > 0, 0., ratio) / v
-    stay = (-rate.sum(-1, keepdim=True) * (math.log((1 - s) / (1 - t)) if t < 1 else 1e3)).exp()
-    return stay * here + (1 - stay) * rate / rate.sum(-1, keepdim=True).clamp(min=1e-300)
+    leaving = rate.sum(-1, keepdim=True)
+    stay = (-leaving * (math.log((1 - s) / (1 - t)) if t < 1 else 1e3)).exp()
+    return stay * here + (1 - stay) * rate / leaving.clamp(min=1e-300)
 
+# %% ../nbs/07_sampling.ipynb #48a627a5
 def _check_enumerable(process, sampler: str) -> tuple[int, int]:
-    "Symbols of x_0 and of x_t, or a ValueError about a noise or a sampler whose law is not written here."
-    if not isinstance(process, MaskingProcess | UniformProcess): raise ValueError(f"process={process} has no step that is a product of tables; MaskingProcess or UniformProcess is needed")
+    "Symbols of x_0 and of x_t, or a ValueError about a noise or a sampler without a closed form."
+    if not isinstance(process, MaskingProcess | UniformProcess):
+        raise ValueError(f"process={process} has no step that is a product of tables; "
+                         "MaskingProcess or UniformProcess is needed")
     check_choice("sampler", sampler, ["ancestral", "renoise"] + ["tau_leaping"] * (process.name == "uniform"))
     return process.v, process.channels
 
-def output_distribution(process, denoiser: Callable, n: int, steps, sampler: str = "ancestral") -> torch.Tensor:
-    "The law of what `reverse` returns from pure noise: float64 of shape (v,) * n, for noise on symbols and at most 4,096 noisy sequences."
-    (_, k), levels, n = _check_enumerable(process, sampler), _levels(steps), check_int("n", n, 1)
-    if k**n > 4096: raise ValueError(f"n={n} positions of {k} symbols make {k**n} noisy sequences; at most 4096 can be enumerated")
-    if getattr(denoiser, "self_conditioning", False): raise ValueError("denoiser remembers its last answer; the law of its steps is no product of matrices")
-    states = torch.cartesian_prod(*[torch.arange(k)] * n).view(-1, n)
-    law = (states == process.v).all(-1).double() if process.name == "masking" else torch.full((len(states),), k**-float(n), dtype=torch.float64)
-    for t, s in zip(levels, levels[1:]):
-        reached = law > 0
-        with evaluating(denoiser): p = denoiser(states[reached], t).double().softmax(-1)
-        each = step_distribution(process, sampler, p, states[reached], t, s).unbind(1)
-        first, rest = _outer(each[:n // 2], law[reached]), _outer(each[n // 2:], torch.ones(len(p), dtype=torch.float64))
-        law = (first.T @ rest).flatten()
-    return law.view((k,) * n)[(slice(process.v),) * n]
+def _check_size(n: int, channels: int, denoiser) -> int:
+    "`n`, or a ValueError where the noisy sequences are too many, or the steps no product of matrices."
+    n = check_int("n", n, 1)
+    if channels**n > 4096:
+        raise ValueError(f"n={n} positions of {channels} symbols make {channels**n} noisy sequences; "
+                         "at most 4096 can be enumerated")
+    if getattr(denoiser, "self_conditioning", False):
+        raise ValueError("denoiser remembers its last answer; the law of its steps is no product of matrices")
+    return n
 
-def _outer(each: Sequence[torch.Tensor], start: torch.Tensor) -> torch.Tensor:
-    "The products over positions of `each`, (batch, k) tensors, times `start`, (batch,): (batch, k ** positions), the last fastest."
+# %% ../nbs/07_sampling.ipynb #33d58869
+def output_distribution(process,             # masking or uniform
+                        denoiser: Callable,  # (x_t, t) -> logits (batch, n, v)
+                        n: int,              # positions; channels ** n is at most 4096
+                        steps,               # as in `reverse`
+                        sampler: str = "ancestral",
+                       ) -> torch.Tensor:    # float64 of shape (v,) * n
+    "The distribution of what `reverse` returns from pure noise."
+    channels = _check_enumerable(process, sampler)[1]
+    levels = _levels(steps)
+    n = _check_size(n, channels, denoiser)
+    states = torch.cartesian_prod(*[torch.arange(channels)] * n).view(-1, n)
+    if process.name == "masking": reached = (states == process.v).all(-1).double()
+    else: reached = torch.full((len(states),), channels**-float(n), dtype=torch.float64)
+    for t, s in zip(levels, levels[1:]):
+        some = reached > 0
+        with evaluating(denoiser): p = denoiser(states[some], t).double().softmax(-1)
+        each = step_distribution(process, sampler, p, states[some], t, s).unbind(1)
+        first = _outer(each[:n // 2], reached[some])
+        rest = _outer(each[n // 2:], torch.ones(len(p), dtype=torch.float64))
+        reached = (first.T @ rest).flatten()
+    return reached.view((channels,) * n)[(slice(process.v),) * n]
+
+def _outer(each: Sequence[torch.Tensor],  # (batch, k), one a position
+           start: torch.Tensor,           # (batch,)
+          ) -> torch.Tensor:              # (batch, k ** positions), the last position fastest
+    "The products over positions of `each`, times `start`."
     for e in each: start = (start.view(len(e), -1, 1) * e[:, None]).flatten(1)
     return start.view(len(start), -1)
 
+# %% ../nbs/07_sampling.ipynb #f8b49d63
+def forward_backward(process,                    # the forward process
+                     denoiser: Callable,         # (x_t, t) -> logits (batch, n, v)
+                     x0: torch.Tensor,           # (batch, n) leaves
+                     t,                          # the noise level, a number or (batch,), in [0, 1]
+                     steps: int | Sequence[float] = 100,
+                     sampler: str = "ancestral", seed=None,
+                     **held,                     # classes, classifier and candidates, as in `reverse`
+                    ) -> torch.Tensor | list[torch.Tensor]:  # x_0' (batch, n) int64
+    "Noise x0 to level `t` and come back by `reverse`."
+    _check_forward(process, x0)
+    g = generator(seed, x0.device)
+    return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g, **held)
+
+def _check_forward(process, x0) -> None:
+    "Refuse what cannot be noised."
+    if not isinstance(process, Process):
+        raise ValueError(f"process is a {type(process).__name__}; "
+                         "a noise process, as make_process makes, is needed")
+    if not isinstance(x0, torch.Tensor):
+        raise ValueError(f"x0 is a {type(x0).__name__}; a tensor (batch, n) of leaves is needed")
+
 # %% ../nbs/07_sampling.ipynb #c768a299
 class Moments:
-    "Mean and variance, or covariance, of vectors that come in pieces; memory for sums alone. Chan, Golub, LeVeque 1983."
+    """Mean and variance, or covariance, of vectors that come in pieces; memory for sums alone.
+
+    Chan, Golub, LeVeque 1983."""
 
     def __init__(self, covariance: bool = False):
-        self.covariance, self.count, self.mean, self.squares = bool(covariance), 0, None, None
+        self.covariance = bool(covariance)
+        self.count = 0
+        self.mean: Any = None     # (k,)
+        self.squares: Any = None  # sums of squared deviations: (k,), or (k, k) for the covariance
 
     def add(self, x) -> None:
         "A piece: (batch,) numbers or (batch, k), as a tensor or an array."
-        x = np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
-        x = x[:, None] if x.ndim == 1 else x
-        if x.ndim != 2 or self.count and x.shape[1:] != self.mean.shape: raise ValueError(f"x has shape {x.shape}; (batch,) or (batch, {'k' if not self.count else len(self.mean)}) is needed")
+        x = _rows(x, self.mean)
         if not len(x): return
         mean = x.mean(0)
         centred = x - mean
         squares = centred.T @ centred if self.covariance else (centred**2).sum(0)
-        if not self.count: self.count, self.mean, self.squares = len(x), mean, squares
-        else:
-            step, total = mean - self.mean, self.count + len(x)
-            shift = (np.outer(step, step) if self.covariance else step**2) * (self.count * len(x) / total)
-            self.mean, self.squares, self.count = self.mean + step * (len(x) / total), self.squares + squares + shift, total
+        if self.count: self._merge(len(x), mean, squares)
+        else: self.count, self.mean, self.squares = len(x), mean, squares
+
+    def _merge(self, count: int, mean: np.ndarray, squares: np.ndarray) -> None:
+        step = mean - self.mean
+        total = self.count + count
+        between = np.outer(step, step) if self.covariance else step**2
+        self.squares = self.squares + squares + between * (self.count * count / total)
+        self.mean = self.mean + step * (count / total)
+        self.count = total
 
     @property
     def spread(self) -> np.ndarray:
@@ -291,94 +505,187 @@ class Moments:
         "Standard error of the mean, (k,)."
         return np.sqrt((np.diag(self.spread) if self.covariance else self.spread) / self.count)
 
+# %% ../nbs/07_sampling.ipynb #92b07a51
+def _rows(x, mean: np.ndarray | None) -> np.ndarray:
+    "A piece as (batch, k) float64, or a ValueError where its shape is not that of the pieces before."
+    x = np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+    x = x[:, None] if x.ndim == 1 else x
+    if x.ndim == 2 and (mean is None or x.shape[1:] == mean.shape): return x
+    k = "k" if mean is None else len(mean)
+    raise ValueError(f"x has shape {x.shape}; (batch,) or (batch, {k}) is needed")
+
 # %% ../nbs/07_sampling.ipynb #d380307e
 class Sweep(NamedTuple):
-    "What forward-backward was measured to do, by level of noise. Columns of the table: t, observable, index, mean, se, n."
-    table: pd.DataFrame
+    "What forward-backward was measured to do, by level of noise."
+    table: pd.DataFrame                # columns t, observable, index, mean, se, n
     covariance: dict[str, np.ndarray]  # (times, k, k) of the observables that were asked for
 
-def _some(leaves, k: int, piece: int, start: int, size: int, seed: int) -> torch.Tensor:
-    "x0 (size, n) of a piece."
-    if isinstance(leaves, torch.Tensor): return leaves[start:start + size].clone()
-    own = spawn(seed, "leaves", k, piece)
-    if isinstance(leaves, HierarchicalGrammar): return leaves.sample(size, seed=own)[-1]
-    x = leaves(size, seed=own)
-    if getattr(x, "ndim", 0) != 2 or len(x) != size: raise ValueError(f"leaves({size}) returned {tuple(getattr(x, 'shape', ())) or type(x).__name__}; a tensor ({size}, n) is needed")
-    return x
-
+# %% ../nbs/07_sampling.ipynb #c27c4d76
 def forward_backward_sweep(process, denoiser: Callable,
-                           leaves,                      # a grammar, (set, n) symbols, or a callable (n, seed=) -> leaves
-                           t: Sequence[float],          # the noise levels
-                           measure: Callable,           # (x0, x0') -> {name: (batch,) or (batch, k)}, both (batch, n)
-                           n: int = 1000,               # sequences at each level; of a set, its first
-                           steps=100, sampler: str = "ancestral", seed: int = 0,
-                           covariance: Sequence[str] = (),   # of these observables, keep the covariance too
-                           chunk_size: int = 256,            # sequences at a time
+                           leaves,                          # a grammar, (set, n), or a callable (n, seed=)
+                           t: Sequence[float],              # the noise levels
+                           measure: Callable,               # (x0, x0') -> {name: (batch,) or (batch, k)}
+                           n: int = 1000,                   # sequences at each level; of a set, its first
+                           steps: int | Sequence[float] = 100,
+                           sampler: str = "ancestral",
+                           seed: int = 0,
+                           covariance: Sequence[str] = (),  # of these observables, keep the covariance too
+                           chunk_size: int = 256,           # sequences at a time
                            device="auto",
-                           file: str | Path | None = None,   # where to keep the sums, and to go on from
+                           file: str | Path | None = None,  # where to keep the sums, and to go on from
                           ) -> Sweep:
-    """Forward-backward at every level, measured as it goes and not kept. A run that was stopped goes on from `file`, and gives what it would have given.
+    """Forward-backward at every level, measured chunk by chunk. The sequences, (batch, n) each, are not kept.
 
-    The file knows its run by all arguments, the contents of denoiser and leaves, and the code of `measure`, if that is a function; of another object it knows the type alone."""
-    if not isinstance(t, Sequence | np.ndarray | torch.Tensor) or isinstance(t, str) or getattr(t, "ndim", 1) != 1: raise ValueError(f"t={t!r} must be a sequence of noise levels")
-    levels = [check_number(f"t[{k}]", x, 0., 1.) for k, x in enumerate(t.tolist() if hasattr(t, "tolist") else t)]
-    if not levels: raise ValueError("t is empty")
-    if isinstance(covariance, str): raise ValueError(f"covariance={covariance!r} must be a list of names")
-    n, chunk_size, seed = check_int("n", n, 2), check_int("chunk_size", chunk_size, 1), check_int("seed", seed)
+    A run that was stopped goes on from `file`, and gives what it would have given. The file knows its run by
+    all arguments, the contents of denoiser and leaves, and the code of `measure`, if that is a function.
+    Of a `measure` that is another object it knows the type alone."""
+    levels = _noise_levels(t)
+    n, chunk_size, seed = _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed)
     own = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
     device = pick_device(device) if own is None or device != "auto" else own.device
-    if isinstance(leaves, torch.Tensor):
-        if len(check_symbols("leaves", leaves, process.v)) < n: raise ValueError(f"n={n} sequences are asked for; leaves holds {len(leaves)}")
-    elif not callable(leaves) and not isinstance(leaves, HierarchicalGrammar): raise ValueError(f"leaves is a {type(leaves).__name__}; a grammar, a tensor of symbols or a callable (n, seed=) is needed")
-    if not callable(measure): raise ValueError(f"measure is a {type(measure).__name__}; a callable (x0, x0') -> dict is needed")
-    made = fingerprint(measure) if hasattr(measure, "__code__") else type(measure).__qualname__
-    settings = json.dumps(dict(process=repr(process), denoiser=f"{type(denoiser).__name__} {fingerprint(denoiser)}", leaves=fingerprint(leaves), measure=made,
-                               t=levels, n=n, steps=steps if isinstance(steps, int) else f"levels {fingerprint(_levels(steps))}", sampler=sampler, seed=seed, covariance=list(covariance), chunk_size=chunk_size))
-    work = [(k, p) for p in range(-(-n // chunk_size)) for k in range(len(levels))]
-    state = _load_sums(file, settings) if file and Path(file).exists() else (0, {})  # pieces done and their sums, replaced together
+    settings = _sweep_settings(
+        process, denoiser, leaves, measure, t=levels, n=n, steps=steps, sampler=sampler,
+        seed=seed, covariance=covariance, chunk_size=chunk_size)
+    chunks = [(k, start) for start in range(0, n, chunk_size) for k in range(len(levels))]
+    kept = _load_sums(file, settings)
     saved = time.monotonic()
+    progress = tqdm(chunks[kept.done:], desc="forward-backward", total=len(chunks), initial=kept.done,
+                    leave=False, disable=None)
     try:
-        for k, p in tqdm(work[state[0]:], initial=state[0], total=len(work), desc="forward-backward", leave=False, disable=None):
-            x0 = _some(leaves, k, p, p * chunk_size, min(chunk_size, n - p * chunk_size), seed).to(device)
-            back = forward_backward(process, denoiser, x0, levels[k], steps, sampler, generator(spawn(seed, "noise", k, p), device))
-            state = state[0] + 1, _added(state[1], k, measure(x0, back), len(x0), covariance)
-            if file and time.monotonic() - saved > 10:
-                _save_sums(file, settings, *state)
+        for k, start in progress:
+            piece, size = start // chunk_size, min(chunk_size, n - start)
+            x0 = _draw_leaves(leaves, start, size, spawn(seed, "leaves", k, piece)).to(device)
+            g = generator(spawn(seed, "noise", k, piece), device)
+            seen = measure(x0, forward_backward(process, denoiser, x0, levels[k], steps, sampler, g))
+            kept = _Sums(kept.done + 1, _added(kept.moments, k, seen, size, covariance))
+            if time.monotonic() - saved > 10:
+                _save_sums(file, settings, kept)
                 saved = time.monotonic()
     finally:
-        if file and state[0]: _save_sums(file, settings, *state)
-    sums = state[1]
-    rows = [(levels[k], name, i, m.mean[i], m.se[i], m.count) for (name, k), m in sorted(sums.items(), key=lambda item: item[0][1]) for i in range(len(m.mean))]
-    table = pd.DataFrame(rows, columns=["t", "observable", "index", "mean", "se", "n"])
-    return Sweep(table, {name: np.stack([sums[name, k].spread for k in range(len(levels))]) for name in covariance})
+        _save_sums(file, settings, kept)
+    return _sweep_of(kept.moments, levels, covariance)
 
-def _added(sums: Mapping, k: int, seen, size: int, covariance: Sequence[str]) -> dict:
-    "The sums with those of a piece at level `k`."
-    if not isinstance(seen, Mapping) or not seen: raise ValueError(f"measure returned a {type(seen).__name__}; a dict of observables by name is needed")
-    for name in covariance: check_choice("covariance", name, seen)
+# %% ../nbs/07_sampling.ipynb #16434ae8
+def _draw_leaves(leaves, start: int, size: int, seed: int) -> torch.Tensor:
+    "x0 (size, n) of a chunk; of a set, the sequences from `start`."
+    if isinstance(leaves, torch.Tensor): return leaves[start:start + size].clone()
+    if isinstance(leaves, HierarchicalGrammar): return leaves.sample(size, seed=seed)[-1]
+    x = leaves(size, seed=seed)
+    if getattr(x, "ndim", 0) == 2 and len(x) == size: return x
+    answer = tuple(getattr(x, "shape", ())) or type(x).__name__
+    raise ValueError(f"leaves({size}) returned {answer}; a tensor ({size}, n) is needed")
+
+# %% ../nbs/07_sampling.ipynb #9b7c4d62
+class _Sums(NamedTuple):
+    "How many chunks are done, and their sums: replaced at once, so that an interruption cannot part them."
+    done: int
+    moments: dict[tuple[str, int], Moments]  # by observable and number of the noise level
+
+def _added(moments: dict[tuple[str, int], Moments], k: int, seen, size: int,
+           covariance: Sequence[str]) -> dict[tuple[str, int], Moments]:
+    "The sums with those of a chunk at noise level number `k`."
+    _check_seen(seen, size, covariance)
     new = {}
     for name, x in seen.items():
-        if not isinstance(name, str) or "|" in name: raise ValueError(f"measure: the name {name!r} must be a string without '|'")
-        if getattr(x, "ndim", 1) not in (1, 2) or not hasattr(x, "__len__"): raise ValueError(f"measure: {name!r} must have the shape (batch,) or (batch, k)")
-        if len(x) != size: raise ValueError(f"measure: {name!r} has {len(x)} rows; one for each of the {size} sequences is needed")
-        new[name, k] = copy.copy(sums.get((name, k), Moments(name in covariance)))
+        new[name, k] = copy.copy(moments.get((name, k), Moments(name in covariance)))
         new[name, k].add(x)
-    return sums | new
+    return moments | new
 
-def _save_sums(file, settings: str, done: int, sums: Mapping) -> None:
-    arrays = {f"{name}|{k}|{part}": getattr(m, part) for (name, k), m in sums.items() for part in ("count", "mean", "squares", "covariance")}
-    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f: np.savez(f, settings=settings, done=done, **arrays)
+# %% ../nbs/07_sampling.ipynb #def104dd
+def _sweep_of(moments: dict[tuple[str, int], Moments], levels: Sequence[float],
+              covariance: Sequence[str]) -> Sweep:
+    "The sums as a table, and the covariances that were asked for."
+    by_level = sorted(moments.items(), key=lambda item: item[0][1])
+    rows = [(levels[k], name, i, m.mean[i], m.se[i], m.count)
+            for (name, k), m in by_level for i in range(len(m.mean))]
+    table = pd.DataFrame(rows, columns=["t", "observable", "index", "mean", "se", "n"])
+    return Sweep(table, {name: np.stack([moments[name, k].spread for k in range(len(levels))])
+                         for name in covariance})
 
-def _load_sums(file, settings: str) -> tuple[int, dict]:
-    sums = {}
+# %% ../nbs/07_sampling.ipynb #20884562
+def _sweep_settings(process, denoiser, leaves, measure, *, t, n, steps, sampler, seed, covariance,
+                    chunk_size) -> str:
+    "What makes the run what it is, as JSON: plain arguments, and fingerprints of the others."
+    return json.dumps({
+        "process": repr(process),
+        "denoiser": f"{type(denoiser).__name__} {fingerprint(denoiser)}",
+        "leaves": fingerprint(leaves),
+        "measure": fingerprint(measure) if hasattr(measure, "__code__") else type(measure).__qualname__,
+        "t": t, "n": n,
+        "steps": steps if isinstance(steps, int) else f"levels {fingerprint(_levels(steps))}",
+        "sampler": sampler, "seed": seed, "covariance": list(covariance), "chunk_size": chunk_size})
+
+# %% ../nbs/07_sampling.ipynb #60f8cf49
+def _save_sums(file: str | Path | None, settings: str, kept: _Sums) -> None:
+    if not file or not kept.done: return
+    arrays = {f"{name}|{k}|{part}": getattr(m, part) for (name, k), m in kept.moments.items()
+              for part in ("count", "mean", "squares", "covariance")}
+    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f:
+        np.savez(f, settings=settings, done=kept.done, **arrays)
+
+def _load_sums(file: str | Path | None, settings: str) -> _Sums:
+    "The sums in `file`, none where it does not exist; a file that is damaged or of another run is refused."
+    if not file or not Path(file).exists(): return _Sums(0, {})
     try:
         with np.load(file, allow_pickle=False) as stored: data = {k: stored[k] for k in stored.files}
-        theirs, done = json.loads(str(data.pop("settings"))), int(data.pop("done"))
-        other = [f"{k} was {theirs.get(k)!r} and is {v!r}" for k, v in json.loads(settings).items() if theirs.get(k) != v]
-        for key, x in data.items():
-            name, k, part = key.rsplit("|", 2)
-            setattr(sums.setdefault((name, int(k)), Moments()), part, {"covariance": bool, "count": int}.get(part, np.asarray)(x))
-        if any(m.mean is None or m.squares is None for m in sums.values()): raise ValueError("sums are missing")
+        theirs = json.loads(str(data.pop("settings")))
+        kept = _Sums(int(data.pop("done")), _moments(data))
+        ours = json.loads(settings)
+        other = [f"{k} was {theirs.get(k)!r} and is {v!r}" for k, v in ours.items() if theirs.get(k) != v]
     except Exception as e: raise ValueError(f"file={str(file)!r} cannot be read: {e}") from e
     if other: raise ValueError(f"file={str(file)!r} belongs to another run: {'; '.join(other)}")
-    return done, sums
+    return kept
+
+# %% ../nbs/07_sampling.ipynb #d672dea5
+def _moments(arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, int], Moments]:
+    "The inverse of what `_save_sums` does: keys are observable|level|part."
+    moments: dict[tuple[str, int], Moments] = {}
+    kinds: dict[str, Callable] = {"covariance": bool, "count": int}
+    for key, x in arrays.items():
+        name, k, part = key.rsplit("|", 2)
+        setattr(moments.setdefault((name, int(k)), Moments()), part, kinds.get(part, np.asarray)(x))
+    if any(m.mean is None or m.squares is None for m in moments.values()):
+        raise ValueError("sums are missing")
+    return moments
+
+# %% ../nbs/07_sampling.ipynb #f169c788
+def _noise_levels(t) -> list[float]:
+    "The levels `t` as a list, or a ValueError."
+    listed = isinstance(t, Sequence | np.ndarray | torch.Tensor) and not isinstance(t, str)
+    if not listed or getattr(t, "ndim", 1) != 1:
+        raise ValueError(f"t={t!r} must be a sequence of noise levels")
+    values = t if isinstance(t, Sequence) else t.tolist()
+    levels = [check_number(f"t[{k}]", x, 0., 1.) for k, x in enumerate(values)]
+    if not levels: raise ValueError("t is empty")
+    return levels
+
+def _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed) -> tuple[int, int, int]:
+    "n, chunk_size and seed as integers, or a ValueError about an argument."
+    if isinstance(covariance, str): raise ValueError(f"covariance={covariance!r} must be a list of names")
+    n = check_int("n", n, 2)
+    chunk_size = check_int("chunk_size", chunk_size, 1)
+    seed = check_int("seed", seed)
+    if isinstance(leaves, torch.Tensor):
+        held = len(check_symbols("leaves", leaves, process.v))
+        if held < n: raise ValueError(f"n={n} sequences are asked for; leaves holds {held}")
+    elif not callable(leaves) and not isinstance(leaves, HierarchicalGrammar):
+        raise ValueError(f"leaves is a {type(leaves).__name__}; "
+                         "a grammar, a tensor of symbols or a callable (n, seed=) is needed")
+    if not callable(measure):
+        raise ValueError(f"measure is a {type(measure).__name__}; a callable (x0, x0') -> dict is needed")
+    return n, chunk_size, seed
+
+# %% ../nbs/07_sampling.ipynb #ba5bdcad
+def _check_seen(seen, size: int, covariance: Sequence[str]) -> None:
+    "Refuse what is no dict of observables with a row for each of the `size` sequences."
+    if not isinstance(seen, Mapping) or not seen:
+        raise ValueError(f"measure returned a {type(seen).__name__}; a dict of observables by name is needed")
+    for name in covariance: check_choice("covariance", name, seen)
+    for name, x in seen.items():
+        if not isinstance(name, str) or "|" in name:
+            raise ValueError(f"measure: the name {name!r} must be a string without '|'")
+        if getattr(x, "ndim", 1) not in (1, 2) or not hasattr(x, "__len__"):
+            raise ValueError(f"measure: {name!r} must have the shape (batch,) or (batch, k)")
+        if len(x) != size:
+            raise ValueError(f"measure: {name!r} has {len(x)} rows; "
+                             f"one for each of the {size} sequences is needed")

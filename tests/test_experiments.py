@@ -183,8 +183,8 @@ PREDICTIONS = ROOT/"nbs"/"experiments"/"predictions.ipynb"
 def test_predictions_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=PREDICTIONS)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert names_in(tmp_path/"results") == ["differences.png", "families.csv", "half_levels.csv", "points.csv",
-                                            "run.json"]
+    assert names_in(tmp_path/"results") == ["differences.png", "families.csv", "half_levels.csv",
+                                            "points.csv", "run.json"]
     table = pd.read_csv(tmp_path/"results"/"half_levels.csv")
     assert len(table) == 4 and table.predicted.between(0, 1).all()
 
