@@ -409,7 +409,7 @@ def _check_size(n: int, channels: int, denoiser) -> int:
         raise ValueError(f"n={n} positions of {channels} symbols make {channels**n} noisy sequences; "
                          "at most 4096 can be enumerated")
     if getattr(denoiser, "self_conditioning", False):
-        raise ValueError("denoiser remembers its last answer; the law of its steps is no product of matrices")
+        raise ValueError("denoiser remembers its last answer; its steps are no product of matrices")
     return n
 
 # %% ../nbs/07_sampling.ipynb #33d58869

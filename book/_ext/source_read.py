@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-FOLD = 25          # exported definitions up to this many lines are shown open
+FOLD = 45          # exported definitions up to this many lines are shown open
 FOLD_FIGURE = 12   # and code that only draws a figure
 DIRECTIVE = re.compile(r"^#\|\s*([\w-]+)\s*:?\s*(.*?)\s*$")
 DEFINES = re.compile(r"(:label:\s*|\$\$\s*\(|^\()([\w-]+)", re.M)
