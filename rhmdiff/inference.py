@@ -18,9 +18,9 @@ from .engine.passes import Beliefs, LogWeights, down, drawn, expected, map_deriv
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/04_inference.ipynb #c9308c26
-@one_thread()
+@one_thread()  # a pass over the numbers, shorter than the wait for a second thread on a busy machine
 def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> torch.Tensor:
-    "`log_evidence`, or a ValueError about its type, shape or the first entry that is no log-likelihood."
+    "`log_evidence`, or a ValueError about its type, its shape or a position that is NaN, +inf or all -inf."
     e = log_evidence
     n, v = grammar.n_leaves, grammar.vocab[-1]
     if not isinstance(e, torch.Tensor) or e.dtype not in (torch.float32, torch.float64):
@@ -67,7 +67,7 @@ def _take_fast_path(path: str, e: torch.Tensor, weights: LogWeights | None) -> b
 
 def _beliefs(grammar: HierarchicalGrammar, e: torch.Tensor, wanted, memory_bytes: int, path: str,
              weights: LogWeights | None = None) -> Beliefs:
-    "Posteriors of the levels `wanted` and log Z, from evidence that is checked here."
+    "Posteriors of the levels `wanted`, in that order, and log Z, from evidence that is checked here."
     check_evidence(grammar, e)
     if weights is not None: _check_weights(grammar, weights)
     memory_bytes = check_int("memory_bytes", memory_bytes, 1)
@@ -78,21 +78,22 @@ def _beliefs(grammar: HierarchicalGrammar, e: torch.Tensor, wanted, memory_bytes
 # %% ../nbs/04_inference.ipynb #54078933
 def posterior(grammar: HierarchicalGrammar,
               log_evidence: torch.Tensor,  # (batch, n, v) floats: log q(x_t[b, i] | x_0[b, i] = a)
-              memory_bytes: int = 2**28,   # working memory of the reference path, about
+              memory_bytes: int = 2**28,   # working memory of the reference path, about; gradients add to it
               path: str = "auto",          # 'fast' (compiled), 'reference' (torch), or the faster possible
-              weights: LogWeights | None = None,  # other weights of the same rules, normalised or not
+              weights: LogWeights | None = None,  # other log weights; -inf where `log_weights` has -inf
              ) -> Beliefs:
     """Exact posterior of every symbol given the evidence, and log Z, by sum-product on the tree.
 
-    Mézard & Montanari 2009, ch. 14. Both are differentiable in the evidence and in `weights`. The gradients
-    of log Z are the posterior of the leaves and the expected uses of each production. Evidence that no
-    derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position that is all
-    -inf raises ValueError."""
+    Mézard & Montanari 2009, ch. 14. The levels have the type of the evidence, or of `weights` if that is
+    wider; log_z is float64. Levels and log_z are differentiable in the evidence and in `weights`. The
+    gradients of log_z are the posterior of the leaves and the expected uses of each production. Evidence
+    that no derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position
+    that is all -inf raises ValueError."""
     return _beliefs(grammar, log_evidence, range(grammar.depth + 1), memory_bytes, path, weights)
 
 def leaf_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
                    path: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
-    "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) nats. Arguments as in `posterior`."
+    "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) float64. Arguments as in `posterior`."
     beliefs = _beliefs(grammar, log_evidence, [grammar.depth], memory_bytes, path)
     return beliefs.levels[0], beliefs.log_z
 
@@ -104,10 +105,13 @@ def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, mem
 # %% ../nbs/04_inference.ipynb #0102c26b
 def sample_posterior(grammar: HierarchicalGrammar,
                      log_evidence: torch.Tensor,  # (batch, n, v), as for `posterior`
-                     seed=None,
+                     seed=None,  # an integer, a torch.Generator on the same device, or None: a new stream
                      memory_bytes: int = 2**28,   # working memory, about
                     ) -> list[torch.Tensor]:      # levels (batch, nodes) int64, root first
-    "One exact draw a row from the joint posterior of derivations; a ValueError where no derivation fits."
+    """One exact draw a row from the joint posterior of derivations.
+
+    A ValueError names the first row that no derivation fits. The draws of a seed depend on `memory_bytes`,
+    since each chunk draws in its turn."""
     check_evidence(grammar, log_evidence)
     g = generator(seed, log_evidence.device)
     draws: list[list[torch.Tensor]] = []
@@ -134,8 +138,8 @@ def max_posterior(grammar: HierarchicalGrammar,
                  ) -> tuple[list[torch.Tensor], torch.Tensor]:
     """The most probable derivation of each row, and the log of its probability times its evidence.
 
-    Levels (batch, nodes) int64, and (batch,) float64 nats. Where no derivation satisfies the evidence: -1 at
-    every node, and -inf."""
+    Levels (batch, nodes) int64, and (batch,) float64 nats, without gradient. The log of its posterior
+    probability is this less log Z. Where no derivation satisfies the evidence: -1 at every node, and -inf."""
     check_evidence(grammar, log_evidence)
     found = [map_derivation(grammar.tables, e) for e in _chunks(grammar, log_evidence.double(), memory_bytes)]
     score = torch.cat([score for _, score in found])
@@ -144,7 +148,9 @@ def max_posterior(grammar: HierarchicalGrammar,
 
 # %% ../nbs/04_inference.ipynb #ee2f4290
 def _entropies(upward: passes.Upward) -> torch.Tensor:
-    "Entropy in nats of the derivation down to each level, (batch, L+1): one pass down that adds up choices."
+    """Entropy in nats of the derivation down to each level, (batch, L+1), 0 where no derivation fits.
+
+    One pass down adds up the entropies of the choices."""
     added = []
     def expected_and_entropy(parent, scores, rules, child):
         choice = torch.special.entr(shares(scores)).sum(-1)  # of the production, given the parent's symbol
@@ -157,7 +163,7 @@ def level_entropy(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
                   memory_bytes: int = 2**28) -> torch.Tensor:
     """Entropy in nats of the derivation from the root down to each level, given the evidence.
 
-    (batch, L+1) float64; nan where no derivation satisfies the evidence."""
+    (batch, L+1) float64, without gradient; nan where no derivation satisfies the evidence."""
     check_evidence(grammar, log_evidence)
     out = []
     for e in _chunks(grammar, log_evidence.double(), memory_bytes):
@@ -169,7 +175,9 @@ def level_information(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
                       memory_bytes: int = 2**28) -> tuple[torch.Tensor, torch.Tensor]:
     """Mutual information in nats between noisy data and the derivation down to each level.
 
-    The rows of the evidence are a sample. Mean and standard error over them, (L+1,) float64 each."""
+    The rows of the evidence are a sample: sequences of this grammar under one noise. Mean and standard
+    error over them, (L+1,) float64 each. Both are nan if any row has no derivation. The standard error
+    of a single row is nan."""
     flat = log_evidence.new_zeros(1, grammar.n_leaves, grammar.vocab[-1])
     gained = level_entropy(grammar, flat, memory_bytes) - level_entropy(grammar, log_evidence, memory_bytes)
     return gained.mean(0), gained.std(0) / math.sqrt(len(gained))

@@ -122,9 +122,9 @@ def reverse(process,                             # the forward process
             x_t: torch.Tensor,                   # noisy batch, as `process.sample` gives it
             t,                                   # its noise level, a number or (batch,), in [0, 1]
             steps: int | Sequence[float] = 100,  # calls of the denoiser, at most; or shares of t from 1 to 0
-            sampler: str = "ancestral",          # a name in SAMPLERS, or "exact", which needs no steps
+            sampler: str = "ancestral",          # a name in SAMPLERS, or "exact", which makes no steps
             seed=None,                           # an integer, a torch.Generator or None
-            trajectory: bool = False,            # return the list of all states, x_t first and x_0 last
+            trajectory: bool = False,            # return the list of states, as said below
             classes: torch.Tensor | None = None,  # (batch,) class of each sample, held fixed
             classifier: Callable | None = None,  # (x_t, t) -> logits (batch, n_classes)
             candidates: int = 16,                # draws among which the classifier chooses, at every step
@@ -135,8 +135,12 @@ def reverse(process,                             # the forward process
     posterior, p(x_0 | x_t), or p(x_0 | x_t, class) with `classes`. 'exact' draws from the posterior at once.
     'ddim' approaches the distribution of the data from pure noise, but not the posterior from t < 1.
     'renoise' and 'unmask_by_confidence' need not approach either.
+    A row with t = 0 comes back as it is, a Gaussian one as its largest entries.
     Without a classifier `classes` need the exact denoiser, and a class that x_t excludes is refused.
-    """
+    A classifier takes the place of the evidence at the root. Where no candidate has the class, one is drawn
+    uniformly, and the sample may be of another class. 'ddim' and 'exact' take no classifier.
+    With `trajectory` the list holds x_t and the state after each step, all in the form of x_t. For Gaussian
+    noise the last is (batch, n, v), under 'ddpm' and 'ddim' a mean. For 'exact' the list is [x_t, x_0]."""
     t = _check_reverse(process, denoiser, x_t, t, sampler)
     _check_held(denoiser, sampler, classes, classifier, candidates, x_t, t)
     levels = _levels(steps)
@@ -187,7 +191,7 @@ def _probabilities(process, denoiser: Any,
 
 # %% ../nbs/07_sampling.ipynb #ea71790b
 def _softmax(logits: torch.Tensor, shape: tuple[int, int, int], t: torch.Tensor) -> torch.Tensor:
-    "Probabilities from a denoiser's answer, or a ValueError about its shape or numbers."
+    "Probabilities, float32 or finer, or a ValueError about shape or numbers that names the largest t."
     if tuple(getattr(logits, "shape", ())) != shape:
         answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
         raise ValueError(f"denoiser returned {answer}; logits of shape {shape} are needed")
@@ -202,7 +206,7 @@ def _n_reveal(masks: torch.Tensor,  # (batch, 1) at the start
              ) -> torch.Tensor:     # (batch, 1)
     "Masks to reveal from `level` to `lower`."
     def revealed(to: float) -> torch.Tensor:
-        return (masks.double() * (1 - to + 1e-6)).floor().long().clamp(max=masks)  # rounding delays none
+        return (masks.double() * (1 - to + 1e-6)).floor().long().clamp(max=masks)  # rounding delays no mask
     return revealed(lower) - revealed(level)
 
 # %% ../nbs/07_sampling.ipynb #0b1a5a27
@@ -246,7 +250,7 @@ def _check_process(process) -> None:
     raise ValueError(f"process={given} has no way back; masking, uniform or Gaussian noise is needed")
 
 def _check_denoiser(process, denoiser) -> None:
-    "Refuse what cannot be called, and a denoiser that was made for another noise."
+    "Refuse what cannot be called, and a denoiser whose `process` is another; without one it passes."
     if not callable(denoiser):
         raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
     reads = getattr(denoiser, "process", process)
@@ -293,7 +297,7 @@ def _check_held(denoiser, sampler: str, classes, classifier, candidates,
         check_classes(classes, 2**62 if count is None else count, len(x_t))
 
 def _check_classifier(classifier, sampler: str) -> None:
-    "Refuse what cannot be called, and samplers without draws to choose among."
+    "Refuse what cannot be called, and the samplers 'ddim' and 'exact', which draw no candidates."
     if not callable(classifier):
         raise ValueError(f"classifier is a {type(classifier).__name__}; "
                          "a callable (x_t, t) -> logits (batch, n_classes) is needed")
@@ -320,7 +324,7 @@ def _check_possible(denoiser, classes, x_t: torch.Tensor, t: torch.Tensor) -> No
 # %% ../nbs/07_sampling.ipynb #e16688d8
 def _choose(move: Callable, classes: Any, classifier: Callable, candidates: int,
             process, now: Step) -> torch.Tensor:
-    "x_s, one of several that the sampler draws, chosen by its probability of the class. Li et al. 2024."
+    "x_s, one of `candidates` draws, by its probability of the class at t_next. Li et al. 2024."
     drawn = torch.stack([move(process, now) for _ in range(int(candidates))], 1)
     log_p = _log_class(classifier, drawn, now.t_next, classes)
     return drawn[torch.arange(len(drawn)), draw_index(log_p.softmax(-1), now.g)]
@@ -331,7 +335,9 @@ def _log_class(classifier: Callable,
                s: torch.Tensor,        # (batch,) noise level
                classes: torch.Tensor,  # (batch,)
               ) -> torch.Tensor:       # (batch, candidates) float64
-    "log p(class | x_s), of each candidate; 0 for all of them where none is possible."
+    """log p(class | x_s) of each candidate; 0 for all of them where none is possible. NaN is impossible.
+
+    A Gaussian x_s at s = 0 is rounded to its largest entry before the classifier reads it."""
     batch, candidates = drawn.shape[:2]
     x_s = drawn.flatten(0, 1)
     s = s.repeat_interleave(candidates)
@@ -344,7 +350,7 @@ def _log_class(classifier: Callable,
     return torch.where((log_p == -math.inf).all(-1, keepdim=True), 0., log_p)
 
 def _check_class_logits(logits: torch.Tensor, count: int) -> torch.Tensor:
-    "A classifier's answer for `count` sequences, or a ValueError about its shape."
+    "A classifier's answer, or a ValueError unless it has `count` rows; the columns are not checked."
     if getattr(logits, "ndim", 0) == 2 and len(logits) == count: return logits
     answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
     raise ValueError(f"classifier returned {answer}; logits of shape ({count}, classes) are needed")
@@ -419,7 +425,10 @@ def output_distribution(process,             # masking or uniform
                         steps,               # as in `reverse`
                         sampler: str = "ancestral",
                        ) -> torch.Tensor:    # float64 of shape (v,) * n
-    "The distribution of what `reverse` returns from pure noise."
+    """The distribution of what `reverse` returns from pure noise. Networks are asked in evaluation mode.
+
+    The denoiser is called on the CPU with t as a float. Neither the noise that it was made for nor its
+    answers are checked: NaN gives NaN."""
     channels = _check_enumerable(process, sampler)[1]
     levels = _levels(steps)
     n = _check_size(n, channels, denoiser)
@@ -449,7 +458,7 @@ def forward_backward(process,                    # the forward process
                      t,                          # the noise level, a number or (batch,), in [0, 1]
                      steps: int | Sequence[float] = 100,
                      sampler: str = "ancestral", seed=None,
-                     **held,                     # classes, classifier and candidates, as in `reverse`
+                     **held,                     # trajectory, classes, classifier, candidates of `reverse`
                     ) -> torch.Tensor | list[torch.Tensor]:  # x_0' (batch, n) int64
     "Noise x0 to level `t` and come back by `reverse`."
     _check_forward(process, x0)
@@ -468,6 +477,7 @@ def _check_forward(process, x0) -> None:
 class Moments:
     """Mean and variance, or covariance, of vectors that come in pieces; memory for sums alone.
 
+    `count` is the number of vectors and `mean` their mean, (k,), or None before the first.
     Chan, Golub, LeVeque 1983."""
 
     def __init__(self, covariance: bool = False):
@@ -477,7 +487,7 @@ class Moments:
         self.squares: Any = None  # sums of squared deviations: (k,), or (k, k) for the covariance
 
     def add(self, x) -> None:
-        "A piece: (batch,) numbers or (batch, k), as a tensor or an array."
+        "A piece: (batch,) numbers or (batch, k), as a tensor or an array. An empty one adds nothing."
         x = _rows(x, self.mean)
         if not len(x): return
         mean = x.mean(0)
@@ -487,6 +497,7 @@ class Moments:
         else: self.count, self.mean, self.squares = len(x), mean, squares
 
     def _merge(self, count: int, mean: np.ndarray, squares: np.ndarray) -> None:
+        "Add a piece by its count, its mean and its sums of squared deviations."
         step = mean - self.mean
         total = self.count + count
         between = np.outer(step, step) if self.covariance else step**2
@@ -496,13 +507,13 @@ class Moments:
 
     @property
     def spread(self) -> np.ndarray:
-        "Sample covariance (k, k), or variance (k,); nan where there are fewer than two."
+        "Sample covariance (k, k), or variance (k,); nan for one vector, a ValueError before the first."
         if self.squares is None: raise ValueError("nothing has been added yet")
         return self.squares / (self.count - 1) if self.count > 1 else np.full_like(self.squares, np.nan)
 
     @property
     def se(self) -> np.ndarray:
-        "Standard error of the mean, (k,)."
+        "Standard error of the mean, (k,); nan for one vector, a ValueError before the first."
         return np.sqrt((np.diag(self.spread) if self.covariance else self.spread) / self.count)
 
 # %% ../nbs/07_sampling.ipynb #92b07a51
@@ -522,23 +533,26 @@ class Sweep(NamedTuple):
 
 # %% ../nbs/07_sampling.ipynb #c27c4d76
 def forward_backward_sweep(process, denoiser: Callable,
-                           leaves,                          # a grammar, (set, n), or a callable (n, seed=)
+                           leaves,                          # a grammar, a set or a callable (count, seed=)
                            t: Sequence[float],              # the noise levels
                            measure: Callable,               # (x0, x0') -> {name: (batch,) or (batch, k)}
-                           n: int = 1000,                   # sequences at each level; of a set, its first
+                           n: int = 1000,                   # sequences at each level, at least 2
                            steps: int | Sequence[float] = 100,
                            sampler: str = "ancestral",
                            seed: int = 0,
                            covariance: Sequence[str] = (),  # of these observables, keep the covariance too
                            chunk_size: int = 256,           # sequences at a time
-                           device="auto",
+                           device="auto",                   # that of the network, else CUDA if there is one
                            file: str | Path | None = None,  # where to keep the sums, and to go on from
                           ) -> Sweep:
     """Forward-backward at every level, measured chunk by chunk. The sequences, (batch, n) each, are not kept.
 
-    A run that was stopped goes on from `file`, and gives what it would have given. The file knows its run by
-    all arguments, the contents of denoiser and leaves, and the code of `measure`, if that is a function.
-    Of a `measure` that is another object it knows the type alone."""
+    A set gives its first n sequences to every level; of a grammar or a callable each level has its own. The
+    denoiser is not moved to the device.
+    A run that was stopped goes on from `file`, and on the same device gives what it would have given.
+    The file knows its run by all arguments but `device` and `file`, by the contents of denoiser and leaves,
+    and by the code of `measure`, if that is a function. Of another `measure` it knows the type alone.
+    The sums are saved about every ten seconds, and when the run ends or is interrupted."""
     levels = _noise_levels(t)
     n, chunk_size, seed = _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed)
     own = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
@@ -583,7 +597,7 @@ class _Sums(NamedTuple):
 
 def _added(moments: dict[tuple[str, int], Moments], k: int, seen, size: int,
            covariance: Sequence[str]) -> dict[tuple[str, int], Moments]:
-    "The sums with those of a chunk at noise level number `k`."
+    "New sums with those of a chunk at noise level number `k`, or a ValueError about `seen`."
     _check_seen(seen, size, covariance)
     new = {}
     for name, x in seen.items():
@@ -617,6 +631,7 @@ def _sweep_settings(process, denoiser, leaves, measure, *, t, n, steps, sampler,
 
 # %% ../nbs/07_sampling.ipynb #60f8cf49
 def _save_sums(file: str | Path | None, settings: str, kept: _Sums) -> None:
+    "Replace `file` by the sums and the settings; nothing where there is no file or no finished chunk."
     if not file or not kept.done: return
     arrays = {f"{name}|{k}|{part}": getattr(m, part) for (name, k), m in kept.moments.items()
               for part in ("count", "mean", "squares", "covariance")}
@@ -638,7 +653,7 @@ def _load_sums(file: str | Path | None, settings: str) -> _Sums:
 
 # %% ../nbs/07_sampling.ipynb #d672dea5
 def _moments(arrays: Mapping[str, np.ndarray]) -> dict[tuple[str, int], Moments]:
-    "The inverse of what `_save_sums` does: keys are observable|level|part."
+    "The sums from keys observable|level|part, as `_save_sums` writes them; a ValueError if parts lack."
     moments: dict[tuple[str, int], Moments] = {}
     kinds: dict[str, Callable] = {"covariance": bool, "count": int}
     for key, x in arrays.items():
@@ -661,6 +676,7 @@ def _noise_levels(t) -> list[float]:
 
 def _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed) -> tuple[int, int, int]:
     "n, chunk_size and seed as integers, or a ValueError about an argument."
+    _check_process(process)
     if isinstance(covariance, str): raise ValueError(f"covariance={covariance!r} must be a list of names")
     n = check_int("n", n, 2)
     chunk_size = check_int("chunk_size", chunk_size, 1)
@@ -677,7 +693,7 @@ def _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed) -> t
 
 # %% ../nbs/07_sampling.ipynb #ba5bdcad
 def _check_seen(seen, size: int, covariance: Sequence[str]) -> None:
-    "Refuse what is no dict of observables with a row for each of the `size` sequences."
+    "Refuse all but a dict of observables, named without '|', with a row for each of the `size` sequences."
     if not isinstance(seen, Mapping) or not seen:
         raise ValueError(f"measure returned a {type(seen).__name__}; a dict of observables by name is needed")
     for name in covariance: check_choice("covariance", name, seen)

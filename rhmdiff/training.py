@@ -55,9 +55,9 @@ from rhmdiff.models import (
 # %% ../nbs/08_training.ipynb #04933a9c
 def cross_entropy(logits: torch.Tensor,      # (batch, n, v)
                   x0: torch.Tensor,          # (batch, n) symbols
-                  smoothing: float = 0.,     # share of the target that all symbols get
+                  smoothing: float = 0.,     # share of the target spread over all symbols not excluded
                  ) -> torch.Tensor:          # (batch, n) nats
-    "Cross-entropy at each position, in float32 at least."
+    "Cross-entropy at each position, in float32 at least; inf where the answer excludes x0."
     log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
     each = -log_p.gather(-1, x0[..., None])[..., 0]
     if not smoothing: return each
@@ -75,7 +75,7 @@ def _shares(counted: torch.Tensor,                # (batch, n) bool
 def denoising_loss(logits: torch.Tensor,   # (batch, n, v)
                    x0: torch.Tensor,       # (batch, n) clean leaves
                    noised: torch.Tensor,   # (batch, n) bool, the positions that count
-                   smoothing: float = 0.,  # share of the target that all symbols get
+                   smoothing: float = 0.,  # share of the target spread over all symbols not excluded
                    weight: torch.Tensor | None = None,  # (batch,) of each sequence; None: 1
                   ) -> torch.Tensor:       # nats
     "Cross-entropy averaged over the noised positions of the batch; 0 where there are none."
@@ -86,7 +86,9 @@ def grammar_stream(grammar: HierarchicalGrammar,
                    seed: int = 0,
                    labels: bool = False,  # return pairs of leaves and classes, (n,), instead
                   ) -> Callable:
-    "A callable (n, seed=None) -> leaves (n, n_leaves): fresh sentences, or those of one named draw."
+    """A callable (n, seed=None) -> leaves (n, n_leaves): fresh sentences, or those of one named draw.
+
+    Both depend on `seed`. The attribute `settings` of the callable tells a checkpoint which stream it is."""
     unnamed = generator(check_int("seed", seed))
     stream_seed = seed
     def leaves(n: int, seed: int | None = None):
@@ -99,6 +101,7 @@ def grammar_stream(grammar: HierarchicalGrammar,
 # %% ../nbs/08_training.ipynb #f53093a2
 @functools.lru_cache(maxsize=4)
 def _order(count: int, seed: int, epoch: int) -> torch.Tensor:
+    "The order of an epoch, (count,) indices; cached, so not to be changed."
     return torch.randperm(count, generator=generator(spawn(seed, "epoch", epoch)))
 
 def _in_epochs(count: int, size: int, seed: int, step: int) -> torch.Tensor:
@@ -110,7 +113,7 @@ def _in_epochs(count: int, size: int, seed: int, step: int) -> torch.Tensor:
     return torch.cat([_order(count, seed, e)[place[epoch == e]] for e in touched])
 
 # %% ../nbs/08_training.ipynb #2aaf6b2c
-def stratified_times(batch: int, seed=None) -> torch.Tensor:
+def stratified_times(batch: int, seed: int | torch.Generator | None = None) -> torch.Tensor:
     "(batch,) increasing levels, one uniform draw in each of `batch` equal parts of [0, 1]."
     return (torch.arange(batch) + torch.rand(batch, generator=generator(seed))) / batch
 
@@ -134,13 +137,15 @@ def _clean(leaves, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch
 
 # %% ../nbs/08_training.ipynb #d9ee8bab
 def noisy_batch(process: Process,
-                leaves,      # (set, n) symbols, a callable n -> leaves, or either of (leaves, labels)
+                leaves,      # (set, n) symbols, or a callable n -> leaves; with labels, pairs of them
                 size: int,   # sequences
                 seed: int,   # of the run
                 step: int,
                 device="cpu",
                ) -> Batch:
-    "The batch of step `step` of the run `seed`, on `device`."
+    """The batch of step `step` of the run `seed`, on `device`.
+
+    A ValueError if the leaves are not (size, n) symbols of the process."""
     x0, labels = _clean(leaves, size, seed, step)
     x0 = check_symbols("leaves", x0, process.v).to(device)
     if len(x0) != size: raise ValueError(f"leaves({size}) returned {len(x0)} sequences")
@@ -152,14 +157,14 @@ def noisy_batch(process: Process,
 def kl_from_bayes(log_p: torch.Tensor,   # (batch, n, v) log posterior, -inf allowed
                   logits: torch.Tensor,  # (batch, n, v) the model's
                  ) -> torch.Tensor:      # (batch, n) float64, nats
-    "KL(p || softmax(logits)) at each position."
+    "KL(p || softmax(logits)) at each position, without gradient; inf where logits exclude what p allows."
     log_p = log_p.double().log_softmax(-1)
     log_q = logits.detach().double().log_softmax(-1)
     return torch.where(log_p == -math.inf, 0., log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0.)
 
 # %% ../nbs/08_training.ipynb #4404e340
 def _check_trainable(process: Process, model) -> None:
-    "Refuse belief noise, and a noise that is not the model's own."
+    "Refuse what is no noise process, belief noise, and a noise other than that of the model, if it has one."
     if not isinstance(process, Process):
         made = type(process).__name__
         raise ValueError(f"process is a {made}; a noise process, as make_process makes, is needed")
@@ -211,10 +216,10 @@ def _evaluating(model) -> Iterator[torch.device]:
 
 # %% ../nbs/08_training.ipynb #0ae2ca95
 class Gap(NamedTuple):
-    "Bayes gap in nats per noised token, with its standard error."
+    "Bayes gap in nats per noised token (of a classifier per sequence), with its standard error."
     mean: float
     se: float
-    by_time: pd.DataFrame  # columns t (bin centre), gap, se, tokens
+    by_time: pd.DataFrame  # columns t (bin centre), gap (nan in a bin without tokens), se, tokens
 
 def _exact(bayes: BayesDenoiser, x_t: torch.Tensor, t, classes: bool) -> tuple[torch.Tensor, torch.Tensor]:
     "Log posterior, (batch, k, symbols), and the judged positions, (batch, k) bool: k = n leaves, or 1 class."
@@ -238,7 +243,8 @@ def _by_time(t: np.ndarray, kl: np.ndarray, tokens: np.ndarray, bins: int) -> pd
         rows.append(((k + 0.5) / bins, *ratio_se(kl[inside], tokens[inside]), int(tokens[inside].sum())))
     return pd.DataFrame(rows, columns=["t", "gap", "se", "tokens"])
 
-def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v), or (batch, n_classes)
+def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v); a model with an
+                                               # attribute `n_classes`: logits (batch, n_classes)
               process: Process,
               grammar: HierarchicalGrammar,    # whose distribution x_0 follows
               n: int = 4096,                   # noisy sequences
@@ -248,7 +254,8 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
              ) -> Gap:
     """E KL(exact posterior || model), nats per noised token, at t ~ U(0, 1).
 
-    For a classifier it is nats per sequence. A network is called in evaluation mode."""
+    For a classifier it is nats per sequence. A network is called in evaluation mode on its own device, other
+    models on the CPU; self-conditioning is not used. A ValueError if noise, grammar or answer do not fit."""
     _check_trainable(process, model)
     n = check_int("n", n, 1)
     bins = check_int("bins", bins, 1)
@@ -269,7 +276,7 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
 
 # %% ../nbs/08_training.ipynb #63a2b614
 class Bound(NamedTuple):
-    "An upper bound of the mean of -log p(x_0), nats per sequence, with its standard error over sequences."
+    "Estimate of an upper bound of the mean of -log p(x_0), nats per sequence, and its standard error."
     mean: float
     se: float
 
@@ -290,9 +297,9 @@ def _read_out(logits: torch.Tensor, x0: torch.Tensor, noised: torch.Tensor) -> t
 def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
           process: Process,
           leaves,                 # a grammar, (set, n) symbols, or a callable n -> leaves
-          n: int = 4096,          # sequences
+          n: int = 4096,          # sequences, at least 2; a smaller set is repeated, its se then too small
           seed: int = 0,
-          t_min: float = 0.05,    # where the reverse process stops and the leaves are read out
+          t_min: float = 0.05,    # 1e-6 to 0.5: where the reverse process stops and the leaves are read out
           chunk_size: int = 1024, # sequences at a time
          ) -> Bound:
     """The evidence bound of the data under the reverse process of `model`, nats per sequence.
@@ -300,6 +307,8 @@ def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
     Of ragged data it is the bound given which positions are empty. Sahoo et al. 2024; Lou et al. 2024;
     Kingma et al. 2021."""
     _check_trainable(process, model)
+    if hasattr(model, "n_classes"):
+        raise ValueError(f"a {type(model).__name__} tells classes; it has no evidence bound")
     n = check_int("n", n, 2)
     span = 1 - check_number("t_min", t_min, 1e-6, 0.5)
     size = check_int("chunk_size", chunk_size, 1)
@@ -329,20 +338,20 @@ DECAYS = {"cosine": lambda x: 0.5 * (1 + math.cos(math.pi * x)),
 
 @dataclass(frozen=True)
 class Plan:
-    "How a network is trained. A ValueError names the first number that cannot be."
+    "How a network is trained. A ValueError names a field that cannot be."
     steps: int
     batch_size: int = 256
     lr: float = 1e-3              # the peak
     weight_decay: float = 0.01
     warmup: int | float = 0.05    # of the rate: steps if an int, a fraction of them if a float
     decay: str = "cosine"         # of the rate after it: 'cosine' or 'linear' to zero, or 'constant'
-    clip: float = 1.0             # of the gradient's norm
-    smoothing: float = 0.0        # share of the target that all symbols get
+    clip: float = 1.0             # of the gradient's norm; inf: none
+    smoothing: float = 0.0        # share of the target spread over all symbols not excluded
     weight: str = "flat"          # of a noise level in the loss: 'flat', or 'bound', 1/t, under masking
     illegal_penalty: float = 0.0  # penalty on the probability of illegal siblings; needs grammar=
     ema: float = 0.0              # decay of the running average of the weights; 0: none
     patience: int | None = None   # rows of the history without a better validation loss, after which to stop
-    log_every: int = 50           # steps
+    log_every: int = 50           # steps between rows; the last step has a row too
     seed: int = 0                 # of data, noise and dropout
     precision: str = "float32"    # or 'bf16': matrix products in bfloat16
     compile: bool = False         # run the network through torch.compile
@@ -351,14 +360,14 @@ class Plan:
         for name, value in _checked_plan(self).items(): object.__setattr__(self, name, value)
 
     def rate(self, step: int) -> float:
-        "The learning rate of `step`, from 0."
+        "The learning rate of `step`, 0 to steps - 1."
         first = max(1, self.warmup if isinstance(self.warmup, int) else round(self.warmup * self.steps))
         if step < first: return self.lr * (step + 1) / first
         return self.lr * DECAYS[self.decay]((step - first) / max(1, self.steps - first))
 
 # %% ../nbs/08_training.ipynb #13113277
 def _checked_plan(plan: Plan) -> dict:
-    "The numbers of a plan as ints and floats, or a ValueError about the first that cannot be."
+    "The numbers of a plan as ints and floats; a ValueError about a number or name that cannot be."
     checked: dict[str, Any] = {}
     for name, low in (("steps", 1), ("batch_size", 1), ("log_every", 1), ("seed", 0)):
         checked[name] = check_int(name, getattr(plan, name), low)
@@ -389,15 +398,17 @@ class _Task:
 
     @functools.cached_property
     def bayes(self) -> BayesDenoiser | None:
+        "The exact denoiser of the grammar, if there is one."
         return None if self.grammar is None else BayesDenoiser(self.grammar, self.process)
 
     @functools.cached_property
     def memory(self) -> EmpiricalDenoiser | None:
+        "The empirical denoiser of the training set, if asked for."
         return EmpiricalDenoiser(self.leaves, self.process) if self.empirical else None
 
 # %% ../nbs/08_training.ipynb #7f04667e
 def _data_name(leaves) -> str:
-    "What stands for the data in the settings."
+    "A set's fingerprint; of a stream its `settings`, else the fingerprint of its code, else its class."
     if not callable(leaves): return fingerprint(leaves)
     if hasattr(leaves, "settings"): return str(leaves.settings)
     code = getattr(leaves, "__code__", None)
@@ -525,7 +536,9 @@ def _chunks(batch: Batch, task: _Task, rows: int) -> list[_Chunk]:
     return [_Chunk(Batch(*part[:-2]), *part[-2:]) for part in chunked([*batch, share, parents], rows)]
 
 def _truth(batch: Batch, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    "Logits (batch, k, symbols) and what they should say, (batch, k): n leaves, or 1 class."
+    """Logits (batch, k, symbols) and what they should say, (batch, k): n leaves, or 1 class.
+
+    A ValueError for logits that are not (batch, n, symbols) in a batch without labels."""
     if logits.ndim == 3: return logits, batch.x0
     if batch.labels is None:
         raise ValueError(f"model returned {tuple(logits.shape)}; logits (batch, n, symbols) are needed")
@@ -542,12 +555,12 @@ def _objective(logits: torch.Tensor, chunk: _Chunk, task: _Task) -> torch.Tensor
 
 # %% ../nbs/08_training.ipynb #5342c57b
 def _stateless(model: nn.Module, task: _Task) -> bool:
-    "Whether the model keeps no state and draws from `dropout_stream` alone, so that threads may share it."
+    "Whether chunks may run in threads: on a CPU, uncompiled, a `Network` (taken to keep no state)."
     on_cpu = task.device.type == "cpu" and not task.plan.compile
     return on_cpu and isinstance(getattr(model, "denoiser", model), Network)
 
 def _move(run: _Run, plan: Plan, loss: float) -> None:
-    "Move the weights along their gradient, unless the loss or the gradient is no number."
+    "Clip and step, update the average; a FloatingPointError first if loss or gradient is no number."
     norm = nn.utils.clip_grad_norm_(run.weights, plan.clip)
     if not math.isfinite(loss + norm.item()):
         found = f"the loss is {loss} and its gradient has norm {norm.item()}"
@@ -566,7 +579,7 @@ def _take_step(run: _Run, task: _Task,
                forward: Callable,  # the model, or its compiled form
                over: Callable,     # how the chunks are gone through
               ) -> tuple[float, torch.Tensor]:
-    "One step of the optimiser; the loss before it, and the logits."
+    "One step of the optimiser; the objective before it, and the training-mode logits."
     plan = task.plan
     conditioned = getattr(run.model, "self_conditioning", False)
     self_seed = spawn(plan.seed, "self", run.step)
@@ -599,7 +612,7 @@ def _held_out(task: _Task) -> Iterator[Batch]:
         yield Batch(clean, level, x_t, None if y is None else y[rows].to(task.device))
 
 def _held_out_loss(model: nn.Module, task: _Task) -> float:
-    "Cross-entropy on the held-out data, nats; nan where nothing is noised."
+    "Plain cross-entropy on the held-out data, nats per noised token or class; nan if nothing is noised."
     total = 0.
     count = 0
     with _evaluating(model):
@@ -613,7 +626,9 @@ def _held_out_loss(model: nn.Module, task: _Task) -> float:
     return total / count if count else math.nan
 
 def _keep_best(run: _Run, loss: float) -> int:
-    "Keep the judged weights if their validation loss is the lowest so far; the row of the lowest."
+    """Keep the judged weights if their validation loss is the lowest so far; the row of the lowest.
+
+    A ValueError if no validation loss was finite so far."""
     if math.isfinite(loss) and (run.best is None or loss < run.best["loss"]):
         weights = {name: w.detach().clone() for name, w in run.judged.state_dict().items()}
         run.best = dict(loss=loss, step=run.step, row=len(run.rows), weights=weights)
@@ -624,7 +639,7 @@ def _keep_best(run: _Run, loss: float) -> int:
 
 # %% ../nbs/08_training.ipynb #758dc014
 def _floors(task: _Task, batch: Batch, logits: torch.Tensor) -> dict:
-    "The losses of the exact and the empirical denoiser on a batch, and the gap of `logits`, nats."
+    "Plain losses of the exact and the empirical denoiser on a batch, and the gap of `logits`, nats."
     row = {}
     if task.bayes is not None:
         answers, truth = _truth(batch, logits)
@@ -638,7 +653,7 @@ def _floors(task: _Task, batch: Batch, logits: torch.Tensor) -> dict:
     return row
 
 def _log(run: _Run, task: _Task, batch: Batch, logits: torch.Tensor) -> None:
-    "Add a row to the history; validate, and say whether patience has run out."
+    "Add a row to the history; validate, and set `run.early` where patience has run out."
     plan = task.plan
     row = dict(step=run.step, loss=float(np.mean(run.window)), lr=plan.rate(run.step - 1))
     run.rows.append(row | _floors(task, batch, logits))
@@ -651,7 +666,7 @@ def _log(run: _Run, task: _Task, batch: Batch, logits: torch.Tensor) -> None:
 # %% ../nbs/08_training.ipynb #cf037245
 @contextlib.contextmanager
 def _saved_when_interrupted(run: _Run, checkpoint: Path | None) -> Iterator[None]:
-    "A block in which a KeyboardInterrupt between two steps is preceded by a checkpoint."
+    "A block whose KeyboardInterrupt is passed on, after a checkpoint if no step or row is half done."
     try: yield
     except KeyboardInterrupt:
         if checkpoint and run.whole: run.save(checkpoint)
@@ -684,8 +699,9 @@ def _train(run: _Run, task: _Task, checkpoint: Path | None, every: int) -> None:
 class History(NamedTuple):
     """What happened in a run.
 
-    Columns of the table: step, loss (nats, the mean since the row before), lr; and bayes_loss and bayes_gap,
-    empirical_loss, validation where they were asked for."""
+    Columns of the table: step, loss (nats, the mean since the row before, with smoothing, weight and
+    penalty), lr; and where they were asked for bayes_loss, bayes_gap and empirical_loss (plain
+    cross-entropies of the last batch; the gap is that of the network in training mode), and validation."""
     table: pd.DataFrame
     step: int    # of the weights that the model was left with
     early: bool  # whether patience ran out
@@ -697,7 +713,7 @@ def fit(model: nn.Module,               # (x_t, t) -> logits; trained in place, 
         *,
         grammar: HierarchicalGrammar | None = None,  # also record the exact denoiser's loss and the Bayes
                                                      # gap, on the batches of the logged steps
-        validation=None,                # a held-out set, as `leaves`: record its loss, keep the best weights
+        validation=None,                # a fixed set, as `leaves`: record its loss, keep the best weights
         empirical: bool = False,        # also record the loss of the empirical denoiser of `leaves`
         device="auto",
         checkpoint: str | Path | None = None,        # file to write to and, where it is there, to go on from
@@ -706,7 +722,9 @@ def fit(model: nn.Module,               # (x_t, t) -> logits; trained in place, 
        ) -> History:
     """Train `model` by cross-entropy on noised tokens, noise drawn on the fly at t ~ U(0, 1).
 
-    The model is left with the best validated weights, else with the average, else the last."""
+    The model is left with the best validated weights, else with the average, else the last. Validation is
+    plain cross-entropy, without smoothing, weight or penalty. A loss or gradient that is no number raises a
+    FloatingPointError. After any exception the model has its current weights."""
     task = _Task(process, leaves, _plan_of(plan), grammar, validation, empirical, pick_device(device))
     _check_fit(model, task)
     path = Path(checkpoint) if checkpoint else None
@@ -735,8 +753,10 @@ def _check_network(model) -> None:
         raise ValueError(f"model is a {made} without parameters that can be trained")
 
 def _check_classes(model: nn.Module, batch: Batch) -> None:
-    "Refuse a batch without labels for a classifier."
+    "Refuse labels for a denoiser, and a batch without fitting labels for a classifier."
     classes: Any = getattr(model, "n_classes", None)
+    if classes is None and batch.labels is not None:
+        raise ValueError(f"leaves returned pairs; a {type(model).__name__} is trained on leaves")
     if classes is not None: _check_labels("labels of leaves", batch.labels, len(batch.x0), classes)
 
 def _check_grammar(model, task: _Task) -> None:
@@ -817,6 +837,7 @@ class Experiment:
 
 # %% ../nbs/08_training.ipynb #867492b0
 def _thesis_plan(steps: int, batch_size: int, log_every: int) -> Plan:
+    "A plan with the rate, warm-up, smoothing and patience of the thesis."
     return Plan(steps, batch_size, lr=1e-3, weight_decay=0.01, warmup=2000, smoothing=0.1, clip=1.0,
                 patience=7, log_every=log_every)
 
@@ -833,9 +854,10 @@ def run_experiment(experiment: Experiment,
                    device="auto",
                    **plan,                 # fields of its plan to change
                   ) -> History:
-    """Train, and write config.json, losses.csv and best_model.safetensors into `folder`.
+    """Train, and write config.json, checkpoint.pt, losses.csv and best_model.safetensors into `folder`.
 
-    A run that was stopped goes on from its checkpoint there."""
+    A run that was stopped goes on from its checkpoint there. The history has the floors and validation. The
+    plan's seed also fixes samples, split and first weights. A ValueError for another experiment's folder."""
     for name in plan: check_choice("argument", name, [f.name for f in fields(Plan)])
     experiment = replace(experiment, plan=replace(experiment.plan, **plan))
     folder = Path(folder)
@@ -856,7 +878,7 @@ def run_experiment(experiment: Experiment,
 
 # %% ../nbs/08_training.ipynb #d88316a0
 def _check_folder(folder: Path, config: dict) -> None:
-    "Refuse a folder that holds another experiment."
+    "Refuse a folder of another experiment, an unreadable config.json, or a checkpoint without one."
     file = folder/"config.json"
     try: there = json.loads(file.read_text()) if file.exists() else None
     except ValueError as e: raise ValueError(f"{file} cannot be read: {e}") from None

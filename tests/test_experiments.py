@@ -149,8 +149,8 @@ def test_samplers_smoke_and_resumption(tmp_path):
         assert done.returncode == 0, done.stderr[-3000:]
         results = tmp_path/"results"
         figures = ["validity.png", "agreement.png", "last_step.png", "ways.png"]
-        tables = [f"{name}.csv" for name in names]
-        assert names_in(results) == sorted(["networks", "run.json", *figures, *tables])
+        files = [*figures, *(f"{name}.csv" for name in names)]
+        assert names_in(results) == sorted(["networks", "run.json", *files])
         tables.append([(results/f"{name}.csv").read_bytes() for name in names])
     assert tables[0] == tables[1]
     valid = pd.read_csv(results/"validity.csv").set_index(["noise", "sampler", "steps", "level"]).valid

@@ -486,9 +486,11 @@ def _may_fit(t: Tables, e: torch.Tensor) -> torch.Tensor:
 def _worth_another(t: Tables, e: torch.Tensor, log_z: torch.Tensor, lost: torch.Tensor) -> torch.Tensor:
     "The rows of evidence `e` that lost too much and may have a derivation."
     again = (lost > TOLERANCE[e.dtype]).nonzero()[:, 0]
+    if not len(again): return again
     zero = (log_z[again] == -math.inf).nonzero()[:, 0]
     keep = torch.ones(len(again), dtype=torch.bool)
-    if len(zero): keep[zero] = _may_fit(t, e[again[zero]].double())
+    with one_thread():  # few rows: a second thread costs more than it saves where it waits for a core
+        if len(zero): keep[zero] = _may_fit(t, e[again[zero]].double())
     return again[keep]
 
 def fast_posteriors(t: Tables,
@@ -498,8 +500,7 @@ def fast_posteriors(t: Tables,
                    ) -> Beliefs:
     "Posteriors of the levels `wanted` and log Z by the compiled passes, as precise as those of torch."
     levels, log_z, lost = sum_product(t, log_evidence, wanted)
-    with one_thread():  # few rows: a second thread costs more than it saves where it waits for a core
-        again = _worth_another(t, log_evidence, log_z, lost)
+    again = _worth_another(t, log_evidence, log_z, lost)
     if not len(again): return Beliefs(levels, log_z)
     double = log_evidence[again].double()
     if log_evidence.dtype == torch.float32: exact = fast_posteriors(t, double, wanted, memory_bytes)

@@ -60,16 +60,19 @@ def log_sum(x: torch.Tensor, dim: int) -> torch.Tensor:
     return torch.where(dead.squeeze(dim), -math.inf, x.masked_fill(dead, 0.).logsumexp(dim))
 
 def centred(u: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    "Messages (batch, nodes, symbols) less their largest entries, and these, (batch, nodes) float64."
+    """Messages (batch, nodes, symbols) less their largest entries, and these, (batch, nodes) float64.
+
+    A message that is -inf everywhere stays so, with 0 for its largest entry. The second has no gradient:
+    the messages carry all of it."""
     largest = u.detach().amax(-1, keepdim=True)
     largest = torch.where(largest == -math.inf, 0., largest)
     return u - largest, largest[..., 0].double()
 
 # %% ../../nbs/engine/02_passes.ipynb #ec381720
 class Upward(NamedTuple):
-    "What a pass up leaves: entry 0 of each list is the start symbol, entry l + 1 is level l."
+    "What a pass up leaves: entry 0 is the start symbol, entry l + 1 level l. The leaves have no step."
     steps: list[tuple[torch.Tensor, torch.Tensor]]  # L+1 pairs of rules and log weights
-    messages: list[torch.Tensor]  # L+2 tensors (batch, nodes, symbols), the largest entry of each node 0
+    messages: list[torch.Tensor]  # L+2 tensors (batch, nodes, symbols), largest entry 0 or all -inf
     scales: list[torch.Tensor]    # L+2 tensors (batch, nodes) float64, nats: to be added to the messages
 
     @property
@@ -79,7 +82,7 @@ class Upward(NamedTuple):
 
 def up(t: Tables,
        leaves: torch.Tensor,         # (batch, n, v) log-likelihoods
-       plus: Callable = log_sum,     # what combines the productions of a symbol: `log_sum` or `torch.amax`
+       plus: Callable = log_sum,     # (scores, axis) -> scores: `log_sum` or `torch.amax`
        weights: LogWeights | None = None,  # other weights than the grammar's
       ) -> Upward:
     "The pass from the leaves to the root (Mézard & Montanari 2009, ch. 14)."
@@ -115,7 +118,7 @@ def shares(scores: torch.Tensor) -> torch.Tensor:
 def expected(parent: torch.Tensor | None,  # (batch, nodes, parents) posterior
              scores: torch.Tensor,         # (batch, nodes, parents, productions)
              rules: torch.Tensor,          # (parents, productions, s)
-             child: torch.Tensor,          # (batch, nodes * s, v) messages
+             child: torch.Tensor,          # (batch, nodes * s, v) messages; only their width is used
             ) -> torch.Tensor:             # (batch, nodes * s, v) posterior
     "The posteriors of the children from that of the parent."
     production = shares(scores)  # given the parent's symbol
@@ -132,7 +135,9 @@ def of_parent(scores: torch.Tensor,  # (batch, nodes, parents, productions)
     return scores.gather(2, parent[..., None, None].expand(-1, -1, 1, scores.shape[-1]))[:, :, 0]
 
 def drawn(g: torch.Generator) -> Callable:
-    "A way to choose: symbols of the children drawn from those of the parents."
+    """A way to choose: symbols of the children drawn from those of the parents.
+
+    Every row must have a derivation. The caller checks that log_z is above -inf."""
     def choose(parent, scores, rules, child):
         if parent is None: parent = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
         production = draw_index(shares(of_parent(scores, parent)).double(), g)
@@ -141,7 +146,10 @@ def drawn(g: torch.Generator) -> Callable:
 
 # %% ../../nbs/engine/02_passes.ipynb #8aab115d
 def best(parent, scores, rules, child) -> torch.Tensor:  # (batch, nodes * s) symbols
-    "Symbols of the children by the best production of each parent, (batch, nodes) symbols or -1."
+    """Symbols of the children by the best production of each parent, (batch, nodes) symbols or -1.
+
+    The messages are those of a pass up with `torch.amax`. A child of a -1 parent takes the largest entry
+    of its own message, and is -1 where that is -inf."""
     alone = torch.where(child.amax(-1) > -math.inf, child.argmax(-1), -1).unflatten(1, (-1, rules.shape[-1]))
     if parent is None: parent = torch.zeros(scores.shape[:2], dtype=torch.long, device=scores.device)
     row = parent.clamp(min=0)
@@ -164,14 +172,15 @@ def certain(leaves: torch.Tensor, v: int) -> torch.Tensor:
 # %% ../../nbs/engine/02_passes.ipynb #47c1b682
 class Beliefs(NamedTuple):
     "Exact posteriors of symbols of the tree, and the evidence."
-    levels: list[torch.Tensor]  # levels[l]: (batch, nodes, vocab[l]) probabilities, root first
+    # one (batch, nodes, vocab[l]) tensor of probabilities for each level l asked for, in the order asked
+    levels: list[torch.Tensor]
     log_z: torch.Tensor         # (batch,) float64 nats: log Σ_derivations exp(score)
 
 def posteriors(t: Tables, leaves: torch.Tensor,
                wanted: Sequence[int],              # levels; none: log Z alone, without a pass down
                weights: LogWeights | None = None,  # other weights than the grammar's
               ) -> Beliefs:
-    "Posteriors of the levels `wanted`, zero where no derivation fits, and log Z."
+    "Posteriors of the levels `wanted`, in that order, zero where no derivation fits, and log Z."
     upward = up(t, leaves, weights=weights)
     levels = down(upward, expected) if len(wanted) else []
     return Beliefs([levels[l] for l in wanted], upward.log_z)
@@ -186,14 +195,14 @@ def in_chunks(t: Tables, batch: torch.Tensor,  # (batch, ...)
               memory_bytes: int = 2**28,       # working memory, about
               itemsize: int = 8,               # bytes of a number: 8 for float64
              ) -> tuple[torch.Tensor, ...]:
-    "The batch in chunks of which a pass takes about `memory_bytes`."
+    "The batch in chunks of at least one row, of which a pass takes about `memory_bytes`."
     widest = max(nodes * p.numel() for nodes, p in zip(t.nodes, t.probs))
     return batch.split(max(1, memory_bytes // (4 * itemsize * widest)))
 
 # %% ../../nbs/engine/02_passes.ipynb #937f6b55
 def posteriors_in_chunks(t: Tables, leaves: torch.Tensor, wanted: Sequence[int], memory_bytes: int = 2**28,
                          weights: LogWeights | None = None) -> Beliefs:
-    "Posteriors of the levels `wanted` and log Z, with about `memory_bytes` of working memory."
+    "Posteriors of the levels `wanted`, in that order, and log Z, in about `memory_bytes` of memory."
     chunks = in_chunks(t, leaves, memory_bytes, leaves.element_size())
     parts = [posteriors(t, chunk, wanted, weights) for chunk in chunks]
     levels = [torch.cat(level) for level in zip(*(part.levels for part in parts))]
