@@ -42,11 +42,13 @@ def fold(cell: dict, prompt: str) -> None:
 
 
 def merge_parameters(defaults: str, injected: str) -> str:
-    "The parameters cell as it ran: papermill's values written over the defaults, comments kept."
+    """The parameters cell as it ran: papermill's values over the defaults, comments kept in their column.
+
+    `output` keeps its default: a folder of the machine that built the book says nothing to a reader."""
     values = {
         n.targets[0].id: ast.get_source_segment(injected, n.value)
         for n in parse(injected)
-        if isinstance(n, ast.Assign)
+        if isinstance(n, ast.Assign) and n.targets[0].id != "output"
     }
     lines = defaults.splitlines()
     for node in reversed(parse(defaults)):
@@ -55,7 +57,10 @@ def merge_parameters(defaults: str, injected: str) -> str:
         first, last, v = node.value.lineno - 1, node.value.end_lineno - 1, node.value
         head = lines[first].encode()[:v.col_offset].decode()
         tail = lines[last].encode()[v.end_col_offset:].decode()
-        lines[first:last + 1] = [head + values[target.id] + tail]
+        comment = tail.lstrip()
+        column = len(lines[last]) - len(comment)
+        written = head + values[target.id]
+        lines[first:last + 1] = [written.ljust(column - 2) + "  " + comment if comment else written]
     return "\n".join(lines)
 
 
