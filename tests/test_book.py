@@ -73,7 +73,8 @@ def test_experiments_show_what_ran(pages, book):
         preset = "quick" if "RHMDIFF_BOOK" in os.environ else "smoke"
         shown = re.search(r'^preset.*?= "(\w+)"', body(pages[path]).get_text(), re.M)
         assert shown and shown[1] == preset, f"{path.name}: the parameters that ran are not shown"
-        assert "_stage" not in body(pages[path]).get_text(), f"{path.name}: a folder of the build is shown"
+        folder = re.search(r'^output.*?= "(.+?)"', body(pages[path]).get_text(), re.M)
+        assert folder and folder[1].startswith("runs/"), f"{path.name}: not the folder that a reader gets"
 
 
 def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(pages, book, root):
