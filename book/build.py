@@ -219,14 +219,17 @@ def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
 
 
 def leftover_tex(html: Path) -> list[str]:
-    "Where dollar signs or TeX commands are left in the text of a page, outside of code and mathematics."
+    """Where dollar signs or TeX commands are left in the text of a page, outside of code and mathematics.
+
+    Escapes of characters, as in a quoted symbol, are neither."""
     from bs4 import BeautifulSoup
+    tex = re.compile(r"\$|\\(?!x[0-9a-f]{2}|u[0-9a-f]{4})[A-Za-z]+")
     found = []
     for page in sorted(html.rglob("*.html")):
         article = BeautifulSoup(page.read_text(), "html.parser").find("article")
         if article is None: continue
         for element in article.select("script, style, pre, code, .math, svg, figure img"): element.decompose()
-        for match in re.finditer(r"\$|\\[A-Za-z]+", text := article.get_text(" ")):
+        for match in tex.finditer(text := article.get_text(" ")):
             around = " ".join(text[max(0, match.start() - 40):match.end() + 40].split())
             found.append(f"{page.relative_to(html)}: {around}")
     return found
