@@ -354,7 +354,7 @@ class Plan:
     log_every: int = 50           # steps between rows; the last step has a row too
     seed: int = 0                 # of data, noise and dropout
     precision: str = "float32"    # or 'bf16': matrix products in bfloat16
-    compile: bool = False         # run the network through torch.compile
+    compile: bool = False         # by torch.compile; torch 2.13 on a CPU cannot, from a path with a space
 
     def __post_init__(self):
         for name, value in _checked_plan(self).items(): object.__setattr__(self, name, value)

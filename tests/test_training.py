@@ -93,6 +93,7 @@ def test_killed_ten_times(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(" " in torch.__file__, reason="torch 2.13 links unquoted paths: pytorch/pytorch#191010")
 def test_compiled_is_the_same_up_to_rounding():
     grammar = HierarchicalGrammar.random(4, 2, 2, 2, seed=1)
     process = make_process("masking", 4)
