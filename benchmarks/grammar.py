@@ -58,11 +58,12 @@ def report(name, quartiles, fast, tokens, target=None):
 def resident(peak=False):
     "Memory of this process in MiB, now or at its peak since `forget_peak` (Linux)."
     field = "VmHWM" if peak else "VmRSS"
-    return int(next(line for line in open("/proc/self/status") if line.startswith(field)).split()[1]) / 1024
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    return int(next(line for line in lines if line.startswith(field)).split()[1]) / 1024
 
 
 def forget_peak():
-    with open("/proc/self/clear_refs", "w") as f: f.write("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
 
 
 def scale(log_tokens):

@@ -4,16 +4,20 @@
 
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'generator', 'spawn', 'draw_index',
-           'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'ratio_se', 'atomic_path', 'arguments',
-           'describe']
+           'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'ratio_se', 'atomic_path', 'check_writable',
+           'terminable', 'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
 import difflib
+import errno
 import functools
 import hashlib
 import inspect
 import os
+import re
+import shutil
+import signal
 import tempfile
 import types
 from collections.abc import Iterable, Iterator
@@ -22,6 +26,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
+try:
+    import fcntl
+except ImportError:
+    fcntl = None  # type: ignore[assignment]  # Windows has none
 
 # %% ../nbs/00_core.ipynb #c463a25f
 def check_choice(name: str,          # the argument, as the caller knows it
@@ -299,23 +308,116 @@ def ratio_se(above,  # (k,) numbers
     se = np.std(residual, ddof=1) / np.sqrt(len(below)) / abs(below.mean())
     return float(ratio), float(se)
 
+# %% ../nbs/00_core.ipynb #93a94d60
+def _lock(handle: int, wait: bool) -> bool:
+    "Lock an open file; whether that could be done. Not every file system has locks."
+    if fcntl is None: return False
+    try: fcntl.flock(handle, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except OSError: return False
+    return True
+
+_MARK = "-tmp"  # between the name of the file and the eight characters of mkstemp
+
+def _remove_abandoned(path: Path) -> None:
+    "Remove the temporary files that dead writers of `path` left beside it."
+    name = re.escape(f".{path.stem}{_MARK}") + "[a-z0-9_]{8}" + re.escape(path.suffix)
+    with os.scandir(path.parent) as files:
+        theirs = [f.path for f in files if re.fullmatch(name, f.name) and f.is_file(follow_symlinks=False)]
+    for file in theirs:
+        with contextlib.suppress(OSError):  # it is gone by now, or another user's
+            handle = os.open(file, os.O_RDWR)
+            try:
+                if _lock(handle, wait=False): os.unlink(file)
+            finally: os.close(handle)
+
+# %% ../nbs/00_core.ipynb #2a604dd5
+@contextlib.contextmanager
+def _temporary(path: Path) -> Iterator[Path]:
+    "A new file beside `path`, locked while the block lasts; removed after it if it is still there."
+    while True:
+        handle, tmp = tempfile.mkstemp(prefix=f".{path.stem}{_MARK}", suffix=path.suffix, dir=path.parent)
+        _lock(handle, wait=True)  # a sweep that has it ends at once
+        if os.path.exists(tmp): break
+        os.close(handle)
+    if fcntl is None: os.close(handle)  # Windows cannot rename an open file
+    try: yield Path(tmp)
+    finally:
+        Path(tmp).unlink(missing_ok=True)
+        if fcntl is not None: os.close(handle)
+
+# %% ../nbs/00_core.ipynb #f546a663
+_NEARLY_FULL = 2**20  # bytes that are left
+
+@contextlib.contextmanager
+def _full_disk_named(path: Path) -> Iterator[None]:
+    "A block in which an OSError or RuntimeError is an ENOSPC if the disk of `path` is full."
+    try: yield
+    except (OSError, RuntimeError) as e:
+        try: full = shutil.disk_usage(path.parent).free < _NEARLY_FULL
+        except OSError: full = False
+        if not full or getattr(e, "errno", None) == errno.ENOSPC: raise
+        raise OSError(errno.ENOSPC, "no space left on device", str(path)) from e
+
 # %% ../nbs/00_core.ipynb #4561e1b1
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    "A temporary path to write to, moved to `path` when the block ends well and removed when it does not."
+    """A temporary path to write to, moved to `path` when the block ends well and removed when it does not.
+
+    Temporary files of killed writers of `path` are removed first. On a full disk an OSError or RuntimeError
+    of the block is an OSError with the errno ENOSPC."""
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-    os.close(handle)
-    tmp = Path(name)
-    try:
+    _remove_abandoned(path)
+    with _temporary(path) as tmp, _full_disk_named(path):
         yield tmp
         umask = os.umask(0)
         os.umask(umask)
         os.chmod(tmp, 0o666 & ~umask)  # mkstemp makes it private; a result is an ordinary file
         os.replace(tmp, path)
+
+# %% ../nbs/00_core.ipynb #39e52fe4
+def check_writable(name: str, path: str | Path) -> Path:
+    """`path` as a Path, or a ValueError if no file can be written there.
+
+    Its folder is made if it is missing, and a file is made in it and removed."""
+    why = _why_not_writable(path)
+    if why is None: return Path(path)
+    shown = str(path) if isinstance(path, Path) else path
+    raise ValueError(f"{name}={shown!r} cannot be written: {why}")
+
+def _why_not_writable(path) -> str | None:
+    "What keeps a file from being written at `path`; None if nothing does."
+    if not isinstance(path, (str, Path)): return "it must be a path"
+    if not str(path): return "it is empty"
+    if os.path.isdir(path): return "it is a folder"
+    path = Path(path)
+    for above in path.parents:
+        if os.path.exists(above) and not os.path.isdir(above): return f"{str(above)!r} is not a folder"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _temporary(path) as tmp: tmp.write_bytes(b"0")
+    except OSError as e: return e.strerror or str(e)
+    except ValueError as e: return str(e)  # a null character
+    return None
+
+# %% ../nbs/00_core.ipynb #624b7a02
+@contextlib.contextmanager
+def terminable() -> Iterator[None]:
+    """A block that SIGTERM ends as Ctrl-C does, by a KeyboardInterrupt; the former handler is back after it.
+
+    Nothing changes in threads other than the main one, or where SIGTERM is ignored."""
+    def interrupt(number, frame):
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    former = signal.getsignal(signal.SIGTERM)
+    if former in (None, signal.SIG_IGN): former = None  # None: of C, which Python could not put back
+    else:
+        try: signal.signal(signal.SIGTERM, interrupt)
+        except ValueError: former = None                # not the main thread
+    try: yield
     finally:
-        tmp.unlink(missing_ok=True)
+        if former is not None: signal.signal(signal.SIGTERM, former)
 
 # %% ../nbs/00_core.ipynb #22f19871
 def arguments(obj) -> dict:

@@ -31,11 +31,13 @@ from rhmdiff.core import (
     check_number,
     check_symbols,
     check_times,
+    check_writable,
     draw_index,
     fingerprint,
     generator,
     pick_device,
     spawn,
+    terminable,
 )
 from .diffusion import MaskingProcess, Process, UniformProcess
 from .grammar import HierarchicalGrammar
@@ -552,7 +554,8 @@ def forward_backward_sweep(process, denoiser: Callable,
     A run that was stopped goes on from `file`, and on the same device gives what it would have given.
     The file knows its run by all arguments but `device` and `file`, by the contents of denoiser and leaves,
     and by the code of `measure`, if that is a function. Of another `measure` it knows the type alone.
-    The sums are saved about every ten seconds, and when the run ends or is interrupted."""
+    The sums are saved after a chunk, at most once a second, and when the run ends, fails or is stopped by
+    Ctrl-C or SIGTERM."""
     levels = _noise_levels(t)
     n, chunk_size, seed = _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed)
     own = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
@@ -561,22 +564,24 @@ def forward_backward_sweep(process, denoiser: Callable,
         process, denoiser, leaves, measure, t=levels, n=n, steps=steps, sampler=sampler,
         seed=seed, covariance=covariance, chunk_size=chunk_size)
     chunks = [(k, start) for start in range(0, n, chunk_size) for k in range(len(levels))]
-    kept = _load_sums(file, settings)
-    saved = time.monotonic()
+    path = None if file is None else check_writable("file", file)
+    kept = _load_sums(path, settings)
+    due = _next_save(time.monotonic())
     progress = tqdm(chunks[kept.done:], desc="forward-backward", total=len(chunks), initial=kept.done,
                     leave=False, disable=None)
-    try:
-        for k, start in progress:
-            piece, size = start // chunk_size, min(chunk_size, n - start)
-            x0 = _draw_leaves(leaves, start, size, spawn(seed, "leaves", k, piece)).to(device)
-            g = generator(spawn(seed, "noise", k, piece), device)
-            seen = measure(x0, forward_backward(process, denoiser, x0, levels[k], steps, sampler, g))
-            kept = _Sums(kept.done + 1, _added(kept.moments, k, seen, size, covariance))
-            if time.monotonic() - saved > 10:
-                _save_sums(file, settings, kept)
-                saved = time.monotonic()
-    finally:
-        _save_sums(file, settings, kept)
+    with terminable():
+        try:
+            for k, start in progress:
+                piece, size = start // chunk_size, min(chunk_size, n - start)
+                x0 = _draw_leaves(leaves, start, size, spawn(seed, "leaves", k, piece)).to(device)
+                g = generator(spawn(seed, "noise", k, piece), device)
+                seen = measure(x0, forward_backward(process, denoiser, x0, levels[k], steps, sampler, g))
+                kept = _Sums(kept.done + 1, _added(kept.moments, k, seen, size, covariance))
+                begun = time.monotonic()
+                if begun < due: continue
+                _save_sums(path, settings, kept)
+                due = _next_save(begun)
+        finally: _save_sums(path, settings, kept)
     return _sweep_of(kept.moments, levels, covariance)
 
 # %% ../nbs/07_sampling.ipynb #16434ae8
@@ -630,17 +635,21 @@ def _sweep_settings(process, denoiser, leaves, measure, *, t, n, steps, sampler,
         "sampler": sampler, "seed": seed, "covariance": list(covariance), "chunk_size": chunk_size})
 
 # %% ../nbs/07_sampling.ipynb #60f8cf49
-def _save_sums(file: str | Path | None, settings: str, kept: _Sums) -> None:
+def _next_save(begun: float) -> float:
+    "When to save after the save begun then: in a second, or later where saving is a tenth of the time."
+    return time.monotonic() + max(1., 9 * (time.monotonic() - begun))
+
+def _save_sums(file: Path | None, settings: str, kept: _Sums) -> None:
     "Replace `file` by the sums and the settings; nothing where there is no file or no finished chunk."
-    if not file or not kept.done: return
+    if file is None or not kept.done: return
     arrays = {f"{name}|{k}|{part}": getattr(m, part) for (name, k), m in kept.moments.items()
               for part in ("count", "mean", "squares", "covariance")}
-    with atomic_path(Path(file)) as tmp, open(tmp, "wb") as f:
+    with atomic_path(file) as tmp, open(tmp, "wb") as f:
         np.savez(f, settings=settings, done=kept.done, **arrays)
 
-def _load_sums(file: str | Path | None, settings: str) -> _Sums:
+def _load_sums(file: Path | None, settings: str) -> _Sums:
     "The sums in `file`, none where it does not exist; a file that is damaged or of another run is refused."
-    if not file or not Path(file).exists(): return _Sums(0, {})
+    if file is None or not file.exists(): return _Sums(0, {})
     try:
         with np.load(file, allow_pickle=False) as stored: data = {k: stored[k] for k in stored.files}
         theirs = json.loads(str(data.pop("settings")))

@@ -30,6 +30,7 @@ from rhmdiff.core import (
     check_int,
     check_number,
     check_symbols,
+    check_writable,
     describe,
     fingerprint,
     generator,
@@ -37,6 +38,7 @@ from rhmdiff.core import (
     pick_device,
     ratio_se,
     spawn,
+    terminable,
 )
 from .diffusion import DiffusionProcess, Process
 from .engine.steps import chunk_map, chunk_rows, chunked, own_stream, summed_gradients
@@ -727,12 +729,12 @@ def fit(model: nn.Module,               # (x_t, t) -> logits; trained in place, 
     FloatingPointError. After any exception the model has its current weights."""
     task = _Task(process, leaves, _plan_of(plan), grammar, validation, empirical, pick_device(device))
     _check_fit(model, task)
-    path = Path(checkpoint) if checkpoint else None
     every = check_int("checkpoint_every", checkpoint_every, 1)
+    path = None if checkpoint is None else check_writable("checkpoint", checkpoint)
     try:
         run = _new_run(model, task)
         if path and path.exists(): run.load(path, task.device)
-        with _saved_when_interrupted(run, path): _train(run, task, path, every)
+        with terminable(), _saved_when_interrupted(run, path): _train(run, task, path, every)
     finally: model.eval()
     if run.best is not None: model.load_state_dict(run.best["weights"])
     elif run.average is not None: model.load_state_dict(run.average.module.state_dict())
@@ -869,7 +871,7 @@ def run_experiment(experiment: Experiment,
     train, held = experiment.data()
     _check_fit(model, _Task(process, train, experiment.plan, grammar, held, empirical=True))
     with atomic_path(folder/"config.json") as tmp:
-        tmp.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n")
+        tmp.write_text(json.dumps(config, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     history = fit(model, process, train, validation=held, grammar=grammar, empirical=True, device=device,
                   checkpoint=folder/"checkpoint.pt", **asdict(experiment.plan))
     with atomic_path(folder/"losses.csv") as tmp: history.table.to_csv(tmp, index=False)
@@ -880,7 +882,7 @@ def run_experiment(experiment: Experiment,
 def _check_folder(folder: Path, config: dict) -> None:
     "Refuse a folder of another experiment, an unreadable config.json, or a checkpoint without one."
     file = folder/"config.json"
-    try: there = json.loads(file.read_text()) if file.exists() else None
+    try: there = json.loads(file.read_text(encoding="utf-8")) if file.exists() else None
     except ValueError as e: raise ValueError(f"{file} cannot be read: {e}") from None
     name = f"folder={str(folder)!r}"
     if there is None and (folder/"checkpoint.pt").exists():

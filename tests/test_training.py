@@ -56,7 +56,7 @@ def assert_same(folder):
     assert table == other_table and all(weights[k].equal(other_weights[k]) for k in weights)
 
 
-@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT], ids=["SIGKILL", "SIGINT"])
+@pytest.mark.parametrize("kill", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM], ids=lambda kill: kill.name)
 def test_killed_and_resumed_is_uninterrupted(tmp_path, kill):
     subprocess.run(command(tmp_path, "whole"), check=True)
     process = subprocess.Popen(command(tmp_path, "killed"), stderr=subprocess.DEVNULL)
