@@ -1,5 +1,6 @@
 """Experiments end to end, through papermill as a user types it."""
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -34,16 +35,21 @@ def smoke(tmp_path_factory):
 
 def test_smoke_leaves_everything(smoke):
     results = smoke/"results"
-    assert names_in(results) == ["class.png", "curves.csv", "gap.png", "gaps.csv", "halves.csv", "levels.png",
-                                 "network.png", "run.json"]
-    record = json.loads((results/"run.json").read_text())
-    assert record["parameters"]["preset"] == "smoke" and record["seed"] == 0
-    assert {"versions", "commit", "device", "seconds", "threads", "summary"} <= set(record)
+    tables = ["curves", "fates", "gaps", "gaps_by_time", "halves"]
+    assert names_in(results) == [*(f"{name}.csv" for name in tables), "parts", "run.json"]
+    record = json.loads((results/"run.json").read_text(encoding="utf-8"))
+    assert record["parameters"]["preset"] == "smoke" and record["parameters"]["seed"] == 0
+    told = {"versions", "commit", "device", "seconds", "wall_seconds", "threads", "peak_memory_bytes", "code"}
+    assert told <= set(record)
+    assert len(record["parts"]) == 3 * 2 + 2 * 2 * 2  # noises × depths, and noises × depths × networks
+    assert record["seconds"] == pytest.approx(sum(part["seconds"] for part in record["parts"]), abs=0.1)
     table = pd.read_csv(results/"curves.csv")
-    assert list(table.columns) == ["source", "noise", "depth", "level", "t", "mean", "se", "units"]
+    assert list(table.columns) == ["source", "noise", "depth", "number", "level", "t", "mean", "se", "units"]
     exact = table[table.source == "exact"]
     assert len(exact) == 3 * 3 * (3 + 4)  # noises × times × (levels of L = 2 and 3)
     assert table["mean"].between(0, 1 + 1e-9).all() and (exact.se >= 0).all()
+    fates = pd.read_csv(results/"fates.csv")
+    assert (fates[["same", "other", "none"]].sum(axis=1) - 1).abs().max() < 1e-9
     executed = nbformat.read(smoke/"out.ipynb", 4).cells
     cells = [c for c in executed if c.cell_type == "code" and c.source.strip()]
     assert all(c.execution_count for c in cells)
@@ -52,9 +58,29 @@ def test_smoke_leaves_everything(smoke):
 def test_same_seed_same_tables(smoke, tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke")
     assert done.returncode == 0, done.stderr[-3000:]
-    for name in ("curves", "halves", "gaps"):
-        first, second = (folder/"results"/f"{name}.csv" for folder in (smoke, tmp_path))
-        assert first.read_bytes() == second.read_bytes(), name
+    for table in sorted((smoke/"results").glob("*.csv")):
+        assert table.read_bytes() == (tmp_path/"results"/table.name).read_bytes(), table.name
+
+
+def test_a_longer_run_reuses_a_shorter_one(smoke, tmp_path):
+    """With one depth more, the parts of the others are read: they keep the time at which they were made."""
+    shutil.copytree(smoke/"results", tmp_path/"results")
+    done = papermill(tmp_path, "-p", "preset", "smoke", "-p", "depths", "2,3,4")
+    assert done.returncode == 0, done.stderr[-3000:]
+    before, after = (json.loads((folder/"results"/"run.json").read_text(encoding="utf-8"))["parts"]
+                     for folder in (smoke, tmp_path))
+    made = {part["key"]: part["when"] for part in after}
+    assert all(made[part["key"]] == part["when"] for part in before) and len(after) == len(before) + 3
+
+
+def test_show_measures_nothing(smoke, tmp_path):
+    """The notebook shows a folder of results, under the parameters of that folder, and writes nothing."""
+    done = papermill(tmp_path, "-p", "show", str(smoke/"results"))
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert names_in(tmp_path) == ["out.ipynb"]
+    cells = nbformat.read(tmp_path/"out.ipynb", 4).cells
+    text = " ".join(str(o.get("data", {})) for c in cells for o in c.get("outputs", []))
+    assert "Results of the preset `smoke`" in text and text.count("image/png") == 4
 
 
 @pytest.mark.parametrize("lists", [("-p", "depths", "[2, 3]", "-p", "noises", "belief"),
