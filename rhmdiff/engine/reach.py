@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['normal_form', 'Unit', 'Names', 'names_of', 'names_in', 'Reach', 'reach']
 
-# %% ../../nbs/engine/07_reach.ipynb #5363674f
+# %% ../../nbs/engine/07_reach.ipynb #09e6c498
 import ast
 import hashlib
 import importlib.util
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-# %% ../../nbs/engine/07_reach.ipynb #42aca247
+# %% ../../nbs/engine/07_reach.ipynb #20c84352
 def normal_form(node) -> str:
     "A syntax tree as text, without positions, docstrings, annotations and empty fields."
     if isinstance(node, list): return "[" + ",".join(map(normal_form, node)) + "]"
@@ -37,7 +37,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         return isinstance(x.value, ast.Constant) and isinstance(x.value.value, str)
     return [x for x in body if not is_text(x)]
 
-# %% ../../nbs/engine/07_reach.ipynb #b713c1bd
+# %% ../../nbs/engine/07_reach.ipynb #af4faa8c
 @dataclass(frozen=True)
 class Unit:
     "A piece of code that is reached or not as a whole, and what it names."
@@ -65,7 +65,7 @@ def _unit(module: str, name: str, nodes: Sequence[ast.stmt]) -> Unit:
     names = frozenset().union(*(_globals(node) for node in nodes))
     return Unit(module, name, tuple(nodes), names, frozenset(x.attr for x in dotted), frozenset(pairs), made)
 
-# %% ../../nbs/engine/07_reach.ipynb #5680fde8
+# %% ../../nbs/engine/07_reach.ipynb #22a25d64
 class _NoAnnotations(ast.NodeTransformer):
     "Takes annotations off arguments, functions and assignments."
     def visit_arg(self, node): return ast.arg(node.arg)
@@ -93,7 +93,7 @@ def _globals(node: ast.stmt) -> set[str]:
         for child in table.get_children(): yield from read(child)
     return set(read(symtable.symtable(ast.unparse(_bare(node)), "<unit>", "exec")))
 
-# %% ../../nbs/engine/07_reach.ipynb #b1459409
+# %% ../../nbs/engine/07_reach.ipynb #87eedee5
 @dataclass(frozen=True)
 class Names:
     "The top-level names of a source."
@@ -121,7 +121,7 @@ def _statements(cell: str) -> list[ast.stmt]:
     try: return ast.parse("\n".join(lines)).body
     except SyntaxError: return []
 
-# %% ../../nbs/engine/07_reach.ipynb #253484c1
+# %% ../../nbs/engine/07_reach.ipynb #07e88437
 def _makes(statement: ast.stmt) -> set[str]:
     "The top-level names that a statement makes or changes."
     if isinstance(statement, (ast.Import, ast.ImportFrom)): return set()
@@ -134,7 +134,7 @@ def _makes(statement: ast.stmt) -> set[str]:
     if isinstance(statement, (ast.If, ast.Try)):
         inner = [x for x in ast.walk(statement) if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
         found |= {x.name for x in inner}
-    return found - {None}
+    return {name for name in found if name is not None}
 
 def _base(x) -> str | None:
     "The name at the head of `name.a[0].b`; None where there is none."
@@ -155,7 +155,7 @@ def _imported(node, module: str) -> dict[str, tuple]:
     origin = ".".join([*package, *filter(None, [node.module])])
     return {a.asname or a.name: (origin, a.name) for a in node.names}
 
-# %% ../../nbs/engine/07_reach.ipynb #7e699574
+# %% ../../nbs/engine/07_reach.ipynb #035c14bd
 @cache
 def _file(module: str) -> Path | None:
     "The source file of a module; None where there is none."
@@ -172,7 +172,7 @@ def names_in(module: str) -> Names | None:
     path = _file(module)
     return _names_in(path, module, path.stat().st_mtime_ns) if path else None
 
-# %% ../../nbs/engine/07_reach.ipynb #03e88248
+# %% ../../nbs/engine/07_reach.ipynb #3730468e
 class _Walk:
     "The units that have been reached, and what is still to be read."
 
@@ -239,7 +239,7 @@ class _Walk:
         module = f"{origin}.{there}" if there else origin
         if module.split(".")[0] == self.package and _file(module): self.name(names_in(module), attribute)
 
-# %% ../../nbs/engine/07_reach.ipynb #5fb4f212
+# %% ../../nbs/engine/07_reach.ipynb #e495de01
 @cache
 def _cached_unit(module: str, name: str, nodes: tuple) -> Unit: return _unit(module, name, nodes)
 
@@ -255,7 +255,7 @@ def _cached_class(module: str, made: ast.ClassDef) -> tuple[Unit, list[Unit]]:
     methods = [_unit(module, f"{made.name}.{x.name}", [x]) for x in own]
     return _unit(module, f"{made.name}:", [head]), methods
 
-# %% ../../nbs/engine/07_reach.ipynb #1b68fc04
+# %% ../../nbs/engine/07_reach.ipynb #36bc06e6
 @dataclass(frozen=True)
 class Reach:
     "What some code reaches."
