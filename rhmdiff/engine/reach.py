@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['normal_form', 'Unit', 'Names', 'names_of', 'names_in', 'Reach', 'reach']
 
-# %% ../../nbs/engine/07_reach.ipynb #09e6c498
+# %% ../../nbs/engine/07_reach.ipynb #46ecdde7
 import ast
 import hashlib
 import importlib.util
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-# %% ../../nbs/engine/07_reach.ipynb #20c84352
+# %% ../../nbs/engine/07_reach.ipynb #cc3df860
 def normal_form(node) -> str:
     "A syntax tree as text, without positions, docstrings, annotations and empty fields."
     if isinstance(node, list): return "[" + ",".join(map(normal_form, node)) + "]"
@@ -37,7 +37,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         return isinstance(x.value, ast.Constant) and isinstance(x.value.value, str)
     return [x for x in body if not is_text(x)]
 
-# %% ../../nbs/engine/07_reach.ipynb #af4faa8c
+# %% ../../nbs/engine/07_reach.ipynb #d7261f95
 @dataclass(frozen=True)
 class Unit:
     "A piece of code that is reached or not as a whole, and what it names."
@@ -65,7 +65,7 @@ def _unit(module: str, name: str, nodes: Sequence[ast.stmt]) -> Unit:
     names = frozenset().union(*(_globals(node) for node in nodes))
     return Unit(module, name, tuple(nodes), names, frozenset(x.attr for x in dotted), frozenset(pairs), made)
 
-# %% ../../nbs/engine/07_reach.ipynb #22a25d64
+# %% ../../nbs/engine/07_reach.ipynb #295678ec
 class _NoAnnotations(ast.NodeTransformer):
     "Takes annotations off arguments, functions and assignments."
     def visit_arg(self, node): return ast.arg(node.arg)
@@ -93,7 +93,7 @@ def _globals(node: ast.stmt) -> set[str]:
         for child in table.get_children(): yield from read(child)
     return set(read(symtable.symtable(ast.unparse(_bare(node)), "<unit>", "exec")))
 
-# %% ../../nbs/engine/07_reach.ipynb #87eedee5
+# %% ../../nbs/engine/07_reach.ipynb #ffaa6cef
 @dataclass(frozen=True)
 class Names:
     "The top-level names of a source."
@@ -110,6 +110,7 @@ def names_of(module: str,            # its dotted name, to resolve relative impo
     for statement in (x for cell in cells for x in _statements(cell)):
         if isinstance(statement, (ast.Import, ast.ImportFrom)): imported |= _imported(statement, module)
         for name in _makes(statement):
+            if isinstance(statement, ast.Expr) and name in imported: continue  # a call of something imported
             same = made.setdefault(name, [])
             if isinstance(statement, (ast.FunctionDef, ast.ClassDef)) and statement.name == name: same.clear()
             same.append(statement)
@@ -121,7 +122,7 @@ def _statements(cell: str) -> list[ast.stmt]:
     try: return ast.parse("\n".join(lines)).body
     except SyntaxError: return []
 
-# %% ../../nbs/engine/07_reach.ipynb #07e88437
+# %% ../../nbs/engine/07_reach.ipynb #f1a01980
 def _makes(statement: ast.stmt) -> set[str]:
     "The top-level names that a statement makes or changes."
     if isinstance(statement, (ast.Import, ast.ImportFrom)): return set()
@@ -155,7 +156,7 @@ def _imported(node, module: str) -> dict[str, tuple]:
     origin = ".".join([*package, *filter(None, [node.module])])
     return {a.asname or a.name: (origin, a.name) for a in node.names}
 
-# %% ../../nbs/engine/07_reach.ipynb #035c14bd
+# %% ../../nbs/engine/07_reach.ipynb #f5453bf2
 @cache
 def _file(module: str) -> Path | None:
     "The source file of a module; None where there is none."
@@ -172,7 +173,7 @@ def names_in(module: str) -> Names | None:
     path = _file(module)
     return _names_in(path, module, path.stat().st_mtime_ns) if path else None
 
-# %% ../../nbs/engine/07_reach.ipynb #3730468e
+# %% ../../nbs/engine/07_reach.ipynb #43e5405d
 class _Walk:
     "The units that have been reached, and what is still to be read."
 
@@ -239,7 +240,7 @@ class _Walk:
         module = f"{origin}.{there}" if there else origin
         if module.split(".")[0] == self.package and _file(module): self.name(names_in(module), attribute)
 
-# %% ../../nbs/engine/07_reach.ipynb #e495de01
+# %% ../../nbs/engine/07_reach.ipynb #2a9f4dae
 @cache
 def _cached_unit(module: str, name: str, nodes: tuple) -> Unit: return _unit(module, name, nodes)
 
@@ -255,7 +256,7 @@ def _cached_class(module: str, made: ast.ClassDef) -> tuple[Unit, list[Unit]]:
     methods = [_unit(module, f"{made.name}.{x.name}", [x]) for x in own]
     return _unit(module, f"{made.name}:", [head]), methods
 
-# %% ../../nbs/engine/07_reach.ipynb #36bc06e6
+# %% ../../nbs/engine/07_reach.ipynb #00d0a309
 @dataclass(frozen=True)
 class Reach:
     "What some code reaches."
