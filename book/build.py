@@ -1,13 +1,16 @@
 """Build the book: execute its notebooks, stage the pages, render them.
 
     python book/build.py                                   # the whole book, as `make book` does
-    python book/build.py --preset smoke --plain --to /tmp  # tiny experiments, library pages not executed
+    python book/build.py --preset smoke --plain --to /tmp  # what is measured is small; library pages plain
 
 Notebooks are committed without outputs. Copies are executed in `book/_stage/executed`, several at a time with
-one thread each, and kept there under a hash of what they depend on, so that a second build runs only what has
-changed.
+one thread each, and kept there under a hash of what their outputs depend on. Experiments show their reference
+results, so that nothing is measured but on the page that says so. An edit of prose executes nothing: outputs
+are merged into the notebook as it stands.
 """
 import argparse
+import ast
+import base64
 import hashlib
 import json
 import math
@@ -18,13 +21,21 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parent
 ROOT = BOOK.parent
+REFERENCE = BOOK/"reference"
 sys.path.insert(0, str(BOOK/"_ext"))
+
+TITLES = {
+    "phase_transition_thesis": "The same experiment on a grammar of the thesis",
+    "phase_transition_quick": "The same experiment, run while this book was built",
+}
 
 
 @dataclass(frozen=True)
@@ -33,58 +44,95 @@ class Page:
     name: str
     notebook: str
     parameters: dict = field(default_factory=dict, hash=False)
-    title: str = ""        # replaces the notebook's own heading where one notebook makes two pages
+    experiment: bool = False
 
+    @property
+    def title(self) -> str:
+        "What replaces the notebook's own heading where one notebook makes several pages."
+        return TITLES.get(Path(self.name).name, "")
 
-# Experiments, in the order they are started. Two pages run one notebook, on different grammars.
-EXPERIMENTS = [
-    Page("nbs/experiments/phase_transition", "nbs/experiments/phase_transition.ipynb"),
-    Page("nbs/experiments/phase_transition_thesis", "nbs/experiments/phase_transition.ipynb",
-         {"grammar": "BINARY_3_LEVEL_GRAMMAR"}, "The same experiment on a grammar of the thesis"),
-    Page("nbs/experiments/phases", "nbs/experiments/phases.ipynb"),
-    Page("nbs/experiments/exponents", "nbs/experiments/exponents.ipynb"),
-    Page("nbs/experiments/predictions", "nbs/experiments/predictions.ipynb"),
-    Page("nbs/experiments/susceptibility", "nbs/experiments/susceptibility.ipynb"),
-    Page("nbs/experiments/speciation", "nbs/experiments/speciation.ipynb"),
-    Page("nbs/experiments/denoisers", "nbs/experiments/denoisers.ipynb"),
-    Page("nbs/experiments/samplers", "nbs/experiments/samplers.ipynb"),
-]
+    @property
+    def shown(self) -> Path | None:
+        "The folder of the results that the page shows, where it measures none."
+        return Path(self.parameters["show"]) if "show" in self.parameters else None
 
 
 def contents() -> list[str]:
     "Every page of the table of contents, in order."
     import yaml
-    toc = yaml.safe_load((BOOK/"_toc.yml").read_text())
+    toc = yaml.safe_load((BOOK/"_toc.yml").read_text(encoding="utf-8"))
     return [toc["root"]] + [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
 
 
-def notebook_pages() -> list[Page]:
-    "The pages made of notebooks: experiments first, since they take longest."
-    named = {page.name for page in EXPERIMENTS}
-    others = [n for n in contents() if n.startswith("nbs/") and n not in named]
-    return EXPERIMENTS + [Page(n, f"{n}.ipynb") for n in others]
+def experiment_pages(preset: str) -> list[Page]:
+    "A page for every experiment that is found, and one more that is run in any case."
+    from rhmdiff.runs import experiments
+    pages = []
+    for x in experiments(ROOT/"nbs"/"experiments").values():
+        results = REFERENCE/x.name
+        shown = {"show": str(results.relative_to(ROOT))} if (results/"run.json").exists() else None
+        notebook = str(x.notebook.relative_to(ROOT))
+        parameters = shown or {"preset": preset, **x.parameters}
+        pages.append(Page(f"nbs/experiments/{x.name}", notebook, parameters, experiment=True))
+    run_here = Page("nbs/experiments/phase_transition_quick", "nbs/experiments/phase_transition.ipynb",
+                    {"preset": preset}, experiment=True)
+    return [run_here, *pages]
 
 
-def fingerprint(page: Page, preset: str) -> str:
-    "A hash of all that an executed page depends on: its notebook, the library, the pins and its parameters."
-    digest = hashlib.sha256(repr((sorted(page.parameters.items()), preset)).encode())
-    for path in [ROOT/page.notebook, ROOT/"constraints.txt", *sorted((ROOT/"rhmdiff").rglob("*.py"))]:
-        digest.update(path.read_bytes())
+def notebook_pages(preset: str) -> list[Page]:
+    "The pages made of notebooks, those that take longest first."
+    own = experiment_pages(preset)
+    named = {page.name for page in own}
+    others = [Page(n, f"{n}.ipynb") for n in contents() if n.startswith("nbs/") and n not in named]
+    return sorted(own + others, key=lambda page: -_weight(page))
+
+
+def _weight(page: Page) -> float:
+    "About how long a page takes: what is measured first, then long notebooks."
+    return (ROOT/page.notebook).stat().st_size + (0 if page.shown or not page.experiment else 10**9)
+
+
+@cache
+def library_hash() -> str:
+    "A hash of the library's code, without comments and docstrings, and of the pins."
+    from rhmdiff.engine.reach import normal_form
+    digest = hashlib.sha256((ROOT/"constraints.txt").read_bytes())
+    for path in sorted((ROOT/"rhmdiff").rglob("*.py")):
+        if path.stem == "_modidx": continue
+        digest.update(normal_form(ast.parse(path.read_text(encoding="utf-8"))).encode())
+    return digest.hexdigest()
+
+
+def code_cells(nb: dict) -> list[dict]:
+    "The code cells of a notebook, but for the one that papermill adds."
+    return [c for c in nb["cells"]
+            if c["cell_type"] == "code" and "injected-parameters" not in c["metadata"].get("tags", [])]
+
+
+def fingerprint(page: Page) -> str:
+    "A hash of all that the outputs of a page depend on."
+    digest = hashlib.sha256(repr((sorted(page.parameters.items()), library_hash())).encode())
+    for cell in code_cells(read_notebook(ROOT/page.notebook)):
+        lines = [line for line in "".join(cell["source"]).splitlines() if not line.startswith("#|")]
+        digest.update("\n".join(lines).encode())
+    for file in sorted((ROOT/page.shown).iterdir()) if page.shown else []:
+        if file.is_file(): digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def record(executed: Path) -> Path:
-    "Where an experiment left its parameters, provenance and summary."
-    return executed.with_suffix("")/"run.json"
+def read_notebook(path: Path) -> dict: return json.loads(path.read_text(encoding="utf-8"))
 
 
-def execute(page: Page, preset: str, out: Path) -> float:
-    "Execute `page` into the notebook `out`; an experiment's results go beside it. Seconds taken."
+def results_of(page: Page, executed: Path) -> Path:
+    "Where the tables of an experiment's page lie."
+    return ROOT/page.shown if page.shown else executed.with_suffix("")
+
+
+def execute(page: Page, out: Path) -> float:
+    "Execute `page` into the notebook `out`; what an experiment measures goes beside it. Seconds taken."
     from rhmdiff.runs import run
     say(f"started {page.name}")
-    if page in EXPERIMENTS:
-        shutil.rmtree(out.with_suffix(""), ignore_errors=True)
-        return run(page.notebook, {"preset": preset, **page.parameters}, out).seconds
+    if page.experiment: return run(page.notebook, page.parameters, out).seconds
     os.chdir((ROOT/page.notebook).parent)  # as under nbdev_test
     return run(ROOT/page.notebook, {}, ROOT/out).seconds
 
@@ -99,18 +147,19 @@ def say(text: str) -> None:
     print(text + "\n", end="", flush=True)
 
 
-def execute_all(pages: list[Page], preset: str, store: Path, jobs: int) -> dict[Page, Path]:
+def execute_all(pages: list[Page], store: Path, jobs: int) -> dict[Page, Path]:
     "The executed notebook of each page, new or kept; raises once all have ended if any failed."
-    out = {p: store/f"{p.name.replace('/', '-')}.{fingerprint(p, preset)}.ipynb" for p in pages}
-    due = [p for p in pages if not out[p].exists() or (p in EXPERIMENTS and not record(out[p]).exists())]
+    out = {p: store/f"{p.name.replace('/', '-')}.{fingerprint(p)}.ipynb" for p in pages}
+    due = [p for p in pages if not out[p].exists()]
     say(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time")
+    if not due: return out
     failed = []
     log = store/"log.txt"
     store.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
         jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)
     ) as pool:
-        futures = {pool.submit(execute, p, preset, out[p]): p for p in due}
+        futures = {pool.submit(execute, p, out[p]): p for p in due}
         for done, future in enumerate(as_completed(futures), 1):
             page = futures[future]
             try:
@@ -146,87 +195,136 @@ def rows(head: list, body: list[list]) -> str:
 def findings(results: Path) -> dict:
     "What the front page says of a run of phase_transition: `{{ phase_transition.critical }}` and so on."
     import pandas as pd
-    run = json.loads((results/"run.json").read_text())
-    asked, found = run["parameters"], run["summary"]
-    halves, curves = pd.read_csv(results/"halves.csv"), pd.read_csv(results/"curves.csv")
-    shallow, deep, critical = min(found["depths"]), max(found["depths"]), found["critical_noise"]
+
+    from rhmdiff.runs import read_results
+    from rhmdiff.theory import critical_noise
+    found = read_results(results)
+    asked = found.record["parameters"]
+    halves = found["halves"]
+    shallow, deep = halves.depth.min(), halves.depth.max()
+    critical = critical_noise(asked["v"], asked["m"], asked["s"])
     half = {(h.noise, h.depth): h for h in halves.itertuples()}
-    top = curves.query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
-    text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "steps")}
-    text |= {
-        "shallow": str(shallow),
-        "deep": str(deep),
-        "classes": str(found["classes"]),
-        "critical": value(critical) if critical else "–",
-    }
-    gap, times = 0.09, top.t.to_numpy()  # the measured noise levels well on either side of the critical noise
-    for name, i in (
-        ("below", max(0, (times <= (critical or 0.5) - gap).sum() - 1)),
-        ("above", min(len(times) - 1, (times < (critical or 0.5) + gap).sum())),
-    ):
-        text |= {name: value(top["mean"].iloc[i], top.se.iloc[i]), f"t_{name}": f"{times[i]:.2f}"}
-    def width(depth): return value(half["belief", depth].width / half["belief", depth].half)
-    text |= {"width_shallow": width(shallow), "width_deep": width(deep)}
+    top = found["curves"].query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
+    text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "networks")}
+    text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(int(halves.classes.iloc[0])),
+             "critical": value(critical)}
+    for name, away in (("below", -0.09), ("above", 0.09)):
+        row = top.iloc[(top.t - (critical + away)).abs().argmin()]
+        text |= {name: value(row["mean"], row.se), f"t_{name}": f"{row.t:.2f}"}
+    for name, depth in (("shallow", shallow), ("deep", deep)):
+        text[f"width_{name}"] = value(half["belief", depth].width / half["belief", depth].half)
+    depths = sorted(set(halves.depth))
     text["halves"] = rows(
-        ["noise", *(f"$L = {L}$" for L in found["depths"])],
-        [
-            [n, *(value(half[n, L].half, half[n, L].half_se) for L in found["depths"])]
-            for n in asked["noises"]
-        ],
-    )
-    return text
+        ["noise", *(f"$L = {L}$" for L in depths)],
+        [[n, *(value(half[n, L].half, half[n, L].half_se) for L in depths)] for n in asked["noises"]])
+    gaps = found.tables.get("gaps", pd.DataFrame(columns=["noise", "depth", "gap", "se"]))
+    return text | {"gaps": gap_table(gaps), "network_depths": words(sorted(set(gaps.depth)))}
 
 
-def gap_table(runs: dict[str, Path]) -> str:
-    "The Bayes gaps of several runs side by side; `runs` has a heading for each folder of results."
-    import pandas as pd
-    gaps = [pd.read_csv(folder/"gaps.csv").set_index("noise") for folder in runs.values()]
-    noises = list(dict.fromkeys(n for g in gaps for n in g.index))
-    return rows(
-        ["noise", *runs],
-        [[n, *(value(*g.loc[n, ["gap", "se"]]) if n in g.index else "–" for g in gaps)] for n in noises],
-    )
+def words(numbers: list) -> str:
+    "Numbers as in a sentence: 2, 3 and 4."
+    *first, last = map(str, numbers or ["none"])
+    return f"{', '.join(first)} and {last}" if first else last
 
 
-def stage(site: Path, executed: dict[Page, Path], plain: list[Page]) -> None:
-    "Lay out in `site` what Sphinx reads: the book's own files, the notebooks, and the numbers of the runs."
-    import yaml
+def gap_table(gaps) -> str:
+    "Mean Bayes gaps by noise and depth, as a table in Markdown."
+    depths = sorted(set(gaps.depth))
+    def cell(part):
+        se = part.gap.sem() if len(part) > 1 else part.se.mean()
+        return value(part.gap.mean(), se)
+    body = [[noise, *(cell(part[part.depth == L]) for L in depths)]
+            for noise, part in gaps.groupby("noise", sort=False)]
+    return rows(["noise", *(f"$L = {L}$" for L in depths)], body)
+
+
+def merged(page: Page, executed: Path) -> dict:
+    "The notebook of a page as it stands, with the outputs and the parameters of the executed copy."
+    nb = read_notebook(ROOT/page.notebook)
+    done = read_notebook(executed)
+    for cell, ran in zip(code_cells(nb), code_cells(done), strict=True):
+        cell |= {"outputs": ran["outputs"], "execution_count": ran["execution_count"]}
+    injected = [c for c in done["cells"] if "injected-parameters" in c["metadata"].get("tags", [])]
+    return {**nb, "cells": nb["cells"] + injected}
+
+
+def titled(page: Page, nb: dict) -> dict:
+    "The notebook under the page's own title, with labels of its own."
     from source_read import rename
-    shutil.rmtree(site, ignore_errors=True)
-    shutil.copytree(BOOK, site, ignore=shutil.ignore_patterns("_stage", "_build", "__pycache__", "reference"))
-    numbers, folders = {}, {}
+    if not page.title: return nb
+    nb = rename(nb, "-" + page.name.rsplit("_", 1)[-1])
+    first = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
+    first["source"] = f"# {page.title}\n" + first["source"].partition("\n")[2]
+    return nb
+
+
+def figure(nb: dict, label: str) -> bytes:
+    "The PNG that the cell with a label shows."
+    cell = next(c for c in code_cells(nb) if f"label: {label}\n" in "".join(c["source"]))
+    images = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
+    return base64.b64decode("".join(images[0]))
+
+
+def states() -> str:
+    "The page that lists the state of every experiment."
+    from rhmdiff.runs import duration, status
+    table = status(ROOT/"nbs"/"experiments", REFERENCE)
+    body = []
+    for x in table.itertuples():
+        link = f"{{doc}}`nbs/experiments/{x.experiment}`"
+        if x.state == "missing":
+            body.append([link, x.state, "", "", "", "", x.preset_cost])
+            continue
+        state = x.state if x.state == "fresh" else f"**{x.state}**: {x.because}"
+        commit = f"`{x.commit[:7]}`" if isinstance(x.commit, str) else ""
+        body.append([link, state, str(x.when)[:10], commit, x.machine, duration(x.seconds), x.preset_cost])
+    head = ["experiment", "state", "measured", "commit", "machine", "time", "cost of the preset"]
+    text = (BOOK/"status.md").read_text(encoding="utf-8")
+    return text.replace("STATES", rows(head, body))
+
+
+def staged(executed: dict[Page, Path], plain: list[Page]) -> Iterator[tuple[str, bytes]]:
+    "The files that Sphinx reads, by their paths: the book's own, the notebooks, the numbers of the runs."
+    import yaml
+    left_out = {"_stage", "_build", "__pycache__", "reference", "_config.yml", "status.md"}
+    for file in sorted(BOOK.rglob("*")):
+        path = file.relative_to(BOOK)
+        if file.is_file() and not left_out & set(path.parts): yield str(path), file.read_bytes()
     for page in [*executed, *plain]:
-        nb = json.loads(executed.get(page, ROOT/page.notebook).read_text())
-        if page.title:
-            nb = rename(nb, "-" + page.name.rsplit("_", 1)[-1])
-            first = next(c for c in nb["cells"] if c["cell_type"] == "markdown")
-            first["source"] = f"# {page.title}\n" + first["source"].partition("\n")[2]
-        target = site/f"{page.name}.ipynb"
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(json.dumps(nb))
-        if page in EXPERIMENTS:
-            name, results = Path(page.name).name, executed[page].with_suffix("")
-            if "phase_transition" in page.notebook:
-                numbers[name] = findings(results)
-                folders[page.parameters.get("grammar", "random grammar")] = results
-            for figure in results.glob("*.png"):
-                (site/"runs"/name).mkdir(parents=True, exist_ok=True)
-                shutil.copy(figure, site/"runs"/name)
-    numbers["gaps"] = gap_table({f"`{k}`" if "_" in k else k: folder for k, folder in folders.items()})
-    config = yaml.safe_load((site/"_config.yml").read_text())
+        nb = merged(page, executed[page]) if page in executed else read_notebook(ROOT/page.notebook)
+        if page.name == "nbs/experiments/phase_transition":
+            yield "runs/phase_transition/class.png", figure(nb, "fig-class")
+        yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
+    front = next(p for p in executed if p.name == "nbs/experiments/phase_transition")
+    numbers = {"phase_transition": findings(results_of(front, executed[front]))}
+    config = yaml.safe_load((BOOK/"_config.yml").read_text(encoding="utf-8"))
     config["sphinx"]["config"]["myst_substitutions"] = numbers
-    (site/"_config.yml").write_text(yaml.safe_dump(config))
+    yield "_config.yml", yaml.safe_dump(config).encode()
+    yield "status.md", states().encode()
 
 
-def leftover_tex(html: Path) -> list[str]:
-    """Where dollar signs or TeX commands are left in the text of a page, outside of code and mathematics.
+def stage(site: Path, files: Iterator[tuple[str, bytes]]) -> None:
+    "Bring `site` to hold these files and no others. A file that is right keeps its time."
+    kept = set()
+    for name, content in files:
+        target = site/name
+        kept.add(target)
+        if target.exists() and target.read_bytes() == content: continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    for file in site.rglob("*"):
+        if file.is_file() and file not in kept and "__pycache__" not in file.parts: file.unlink()
+
+
+def leftover_tex(html: Path, pages: list[Path]) -> list[str]:
+    """Where dollar signs or TeX commands are left in the text of pages, outside of code and mathematics.
 
     Escapes of characters, as in a quoted symbol, are neither."""
     from bs4 import BeautifulSoup
     tex = re.compile(r"\$|\\(?!x[0-9a-f]{2}|u[0-9a-f]{4})[A-Za-z]+")
     found = []
-    for page in sorted(html.rglob("*.html")):
-        article = BeautifulSoup(page.read_text(), "html.parser").find("article")
+    for page in pages:
+        article = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").find("article")
         if article is None: continue
         for element in article.select("script, style, pre, code, .math, svg, figure img"): element.decompose()
         for match in tex.finditer(text := article.get_text(" ")):
@@ -235,21 +333,39 @@ def leftover_tex(html: Path) -> list[str]:
     return found
 
 
+def frame(site: Path) -> str:
+    "A hash of what every page depends on: configuration, contents, bibliography, extension, style, Sphinx."
+    files = [*(site/name for name in ("_config.yml", "_toc.yml", "references.bib")), ROOT/"constraints.txt",
+             *sorted((site/"_ext").glob("*.py")), *sorted((site/"assets").glob("*.css"))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+
+
 def render(site: Path, to: Path) -> Path:
-    "Run Jupyter Book with warnings as errors; the path of the front page."
-    html = to/"_build"/"html"
-    shutil.rmtree(html, ignore_errors=True)
+    """Run Jupyter Book with warnings as errors; the path of the front page.
+
+    Pages that have not changed are kept. All are rendered anew after a change of what all depend on, and
+    after a build that failed: Sphinx warns of a page only when it reads it."""
+    build = to/"_build"
+    html = build/"html"
+    mark = build/"frame.txt"
+    same = mark.exists() and mark.read_text(encoding="utf-8") == frame(site)
+    if not same: shutil.rmtree(build, ignore_errors=True)
+    mark.unlink(missing_ok=True)
+    before = {page: page.stat().st_mtime_ns for page in html.rglob("*.html")}
     command = [Path(sys.executable).parent/"jupyter-book", "build", str(site), "--path-output", str(to),
-               "-W", "-n", "--keep-going", "--all", "-q"]
+               "-W", "-n", "--keep-going", "-q"]
     if subprocess.run(command).returncode: raise SystemExit("the book has warnings or errors, listed above")
-    if left := leftover_tex(html):
+    new = [page for page in sorted(html.rglob("*.html")) if before.get(page) != page.stat().st_mtime_ns]
+    if left := leftover_tex(html, new):
         raise SystemExit("TeX is left in the text of the book:\n" + "\n".join(left))
+    mark.write_text(frame(site), encoding="utf-8")
+    say(f"{len(new)} pages rendered")
     return html/"index.html"
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--preset", default="quick", help="preset of the experiments (quick)")
+    parser.add_argument("--preset", default="quick", help="preset of what is measured (quick)")
     parser.add_argument(
         "--plain", action="store_true", help="show library pages and walkthroughs without executing them"
     )
@@ -262,13 +378,11 @@ def main():
     os.chdir(ROOT)
     start, to = time.monotonic(), args.to.resolve()
     if to.is_relative_to(ROOT): to = to.relative_to(ROOT)  # short paths in what the pages show
-    pages = notebook_pages()
-    plain = [p for p in pages if args.plain and p not in EXPERIMENTS]
-    executed = execute_all(
-        [p for p in pages if p not in plain], args.preset, to / "_stage" / "executed", args.jobs
-    )
+    pages = notebook_pages(args.preset)
+    plain = [p for p in pages if args.plain and not p.experiment]
+    executed = execute_all([p for p in pages if p not in plain], to/"_stage"/"executed", args.jobs)
     say("rendering")
-    stage(to/"_stage"/"site", executed, plain)
+    stage(to/"_stage"/"site", staged(executed, plain))
     index = render(to/"_stage"/"site", to)
     print(f"{len(contents())} pages in {time.monotonic() - start:.0f} s")
     print(index)

@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['read_as', 'settings', 'machine', 'provenance', 'part', 'code_of', 'Results', 'read_results', 'read_table',
            'save_results', 'measure', 'parameters_of', 'duration', 'source_note', 'Experiment', 'read_experiment',
-           'experiments', 'parts_of', 'status', 'reference_folder', 'recompute', 'Run', 'run']
+           'experiments', 'parts_of', 'status', 'reference_folder', 'recompute', 'Run', 'run', 'experiment_of', 'plan',
+           'read_grid', 'Outcome', 'walk', 'states', 'collect', 'save_tables', 'sweep', 'sweep_manifest']
 
 # %% ../nbs/11_runs.ipynb #8c9fe0d9
 import ast
@@ -32,7 +33,23 @@ import pandas as pd
 import torch
 
 import rhmdiff
-from .core import atomic_path, check_choice, check_int, check_number, spawn
+from .core import atomic_path, check_choice, check_int, check_number, check_writable, spawn
+from .engine import notebooks as _notebooks
+from rhmdiff.engine.manifest import (
+    Entry,
+    Manifest,
+    claim,
+    combinations,
+    failure_of,
+    finish,
+    forget_failure,
+    is_complete,
+    make_manifest,
+    note_failure,
+    read_manifest,
+    state_of,
+)
+from .engine.notebooks import KernelDied, RunError
 from .engine.parts import FORMAT, Part, PartStore, joined
 from .engine.reach import Names, names_in, names_of, reach
 
@@ -159,8 +176,8 @@ def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of ro
         ) -> Part:
     """A call that makes tables, to be made by `measure`.
 
-    If the function has an argument `scratch`, it is given a folder for checkpoints that is kept until the part
-    is done. A ValueError where the function reads the parameters of the notebook, or does not take these."""
+    If the function has an argument `scratch`, it is given a folder for checkpoints that is kept until the
+    part is done. A ValueError where the function reads the parameters of the notebook, or does not take these."""
     home = _home(function)
     found = reach(home, [function.__name__], _parameter_names(home), _MACHINERY)
     if found.stopped:
@@ -254,7 +271,8 @@ def save_results(folder: str | Path,                  # made where it is missing
     "Write tables and their record, each file whole or not at all, `run.json` last."
     folder = Path(folder)
     for name in tables:
-        if not name.isidentifier(): raise ValueError(f"table={name!r} must be a word of letters, digits and _")
+        if name.isidentifier(): continue
+        raise ValueError(f"table={name!r} must be a word of letters, digits and _")
     (folder/"run.json").unlink(missing_ok=True)
     for name, table in tables.items():
         with atomic_path(folder/f"{name}.csv") as tmp: table.to_csv(tmp, index=False, lineterminator="\n")
@@ -338,9 +356,10 @@ def duration(seconds: float) -> str:
 
 # %% ../nbs/11_runs.ipynb #ca71161e
 def source_note(results: Results, name: str = "") -> str:
-    "A line of Markdown: which results these are, when, where, at which commit and in how long they were made."
+    "A line of Markdown: which results these are, when, where, at which commit and how long they took."
     r = results.record
-    commit = f"at commit `{r['commit'][:7]}`{' with changes' if r['modified'] else ''} " if r["commit"] else ""
+    changes = " with changes" if r["modified"] else ""
+    commit = f"at commit `{r['commit'][:7]}`{changes} " if r["commit"] else ""
     threads = "one thread" if r["threads"] == 1 else f"{r['threads']} threads"
     where = f"{commit}on {r['device_name']} ({threads})"
     made = f"measured on {r['when'][:10]} {where}, in {duration(r['seconds'])}"
@@ -375,7 +394,8 @@ def read_experiment(notebook: str | Path) -> list[Experiment]:
     home = names_of("notebook", _cells(notebook))
     asked = [call for _, call in _calls(home, "settings")]
     if "PRESETS" not in home.made or not asked:
-        raise ValueError(f"notebook={str(notebook)!r} is no experiment: it has no PRESETS or calls no settings")
+        why = "it has no PRESETS or calls no settings"
+        raise ValueError(f"notebook={str(notebook)!r} is no experiment: {why}")
     presets, variants = (_value(home, name) for name in ("PRESETS", "VARIANTS"))
     others = {k.arg: ast.literal_eval(k.value) for k in asked[0].keywords if k.arg}
     each = {notebook.stem: {}, **variants}
@@ -513,29 +533,34 @@ class Run:
         return json.loads((self._results()/"run.json").read_text(encoding="utf-8"))
 
 # %% ../nbs/11_runs.ipynb #5f13b84b
-def run(notebook: str | Path,   # an experiment, or any notebook if `parameters` is empty
-        parameters: Mapping,    # names from its parameters cell
-        out: str | Path,        # the executed notebook; results go beside it, into a folder of the same name
-        progress: bool = False, # papermill's bar of cells
+def run(notebook: str | Path,    # an experiment, or another notebook
+        parameters: Mapping,     # names from its parameters cell
+        out: str | Path,         # the executed notebook; results go beside it, into a folder of the same name
+        progress: bool = False,  # pass what it writes to stderr on: a line a part
+        timeout: float | None = None,  # seconds for all of it
+        **kernel,                # `env` and `server` of `engine.notebooks.execute`
        ) -> Run:
     """Execute `notebook` with papermill and write it whole.
 
-    ValueError for an unknown parameter; papermill's error where a cell fails."""
-    import papermill  # of the extra `run`; reading results does not need it
-    notebook = Path(notebook)
-    out = Path(out)
+    ValueError for a parameter that is unknown or does not fit, or if `out` cannot be written, before any work.
+    `RunError` where a cell fails or does not run, TimeoutError after `timeout`."""
+    notebook, out = Path(notebook), Path(out)
     _check_paths(notebook, out)
-    known = papermill.inspect_notebook(str(notebook))
-    for name in parameters: check_choice("parameter", name, known)
+    known = _check_parameters(notebook, parameters)
     parameters = dict(parameters)
     if "output" in known: parameters.setdefault("output", str(out.with_suffix("")))
-    start = time.monotonic()
-    with atomic_path(out) as tmp:
-        done = papermill.execute_notebook(str(notebook), str(tmp), parameters, progress_bar=progress,
-                                          kernel_name="python3")
-        _check_executed(notebook, done)
+    check_writable("out", out)
     folder = Path(parameters["output"]) if "output" in known else None
+    if folder is not None: _check_folder(folder)
+    start = time.monotonic()
+    _notebooks.execute(notebook, parameters, out, timeout, progress, **kernel)
     return Run(out, folder, parameters, time.monotonic() - start)
+
+def _check_folder(folder: Path) -> None:
+    "A ValueError unless results can be written; a folder that was made to find out is removed."
+    new = not folder.exists()
+    check_writable("output", folder/"run.json")
+    if new: folder.rmdir()
 
 def _check_paths(notebook: Path, out: Path) -> None:
     "A ValueError unless `notebook` is a file and `out` the name of another notebook."
@@ -543,9 +568,347 @@ def _check_paths(notebook: Path, out: Path) -> None:
     if out.suffix != ".ipynb": raise ValueError(f"out={str(out)!r} must end in .ipynb")
     if out.resolve() == notebook.resolve(): raise ValueError(f"out={str(out)!r} is the notebook itself")
 
-def _check_executed(notebook: Path, done) -> None:
-    "A RuntimeError unless every cell of code has run."
-    code = [c for c in done.cells if c.cell_type == "code" and c.source.strip()]
-    skipped = [c for c in code if c.execution_count is None]
-    if not skipped: return
-    raise RuntimeError(f"{notebook}: {len(skipped)} cells did not run, the first: {skipped[0].source[:80]!r}")
+def _check_parameters(notebook: Path, parameters: Mapping) -> dict:
+    "The parameters of a notebook by name; a ValueError for one that it has not, or that does not fit."
+    import papermill  # of the extra `run`; reading results does not need it
+    known = papermill.inspect_notebook(str(notebook))
+    for name in parameters: check_choice("parameter", name, known)
+    if experiment := experiment_of(notebook): experiment.settings(parameters)
+    return known
+
+def experiment_of(notebook: str | Path) -> Experiment | None:
+    "The experiment of a notebook; None where the notebook is none."
+    home = names_of("notebook", _cells(Path(notebook)))
+    return read_experiment(notebook)[0] if "PRESETS" in home.made and _calls(home, "settings") else None
+
+# %% ../nbs/11_runs.ipynb #b72157cc
+def plan(notebook: str | Path,
+         grid: Mapping | Iterable[Mapping] | str | Path,  # names -> values, a list of parameters, or a YAML file
+         out: str | Path,                                 # the folder of the sweep
+         parameters: Mapping | None = None,               # the same for all runs
+        ) -> Manifest:
+    "Check the parameters of all runs, and write the manifest. A ValueError tells which run is wrong."
+    notebook = Path(notebook)
+    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
+    more: dict = {}
+    if isinstance(grid, (str, Path)): _, grid, more = read_grid(grid)
+    given = [more | dict(parameters or {}) | x for x in combinations(grid)]
+    check_writable("out", Path(out)/"manifest.json")
+    effective = _effective(notebook)
+    runs = [(x, _numbered(k, x, effective)) for k, x in enumerate(given)]
+    return make_manifest(out, notebook, _code(notebook), runs)
+
+def _numbered(k: int, given: Mapping, effective: Callable) -> dict:
+    "What a run depends on. A ValueError has its number."
+    try:
+        if taken := given.keys() & {"output", "show"}: raise ValueError(f"{taken.pop()} is not of the grid")
+        return effective(given)
+    except ValueError as why: raise ValueError(f"run {k}: {why}") from None
+
+# %% ../nbs/11_runs.ipynb #0dfb073f
+def _effective(notebook: Path) -> Callable[[Mapping], dict]:
+    "A function from what is given to all parameters on which results depend."
+    if experiment := experiment_of(notebook): return lambda given: parameters_of(experiment.settings(given))
+    import papermill
+    known = {k: x["default"] for k, x in papermill.inspect_notebook(str(notebook)).items()}
+    def effective(given):
+        for name in given: check_choice("parameter", name, known)
+        return {k: x for k, x in (known | dict(given)).items() if k not in _ELSEWHERE}
+    return effective
+
+def _code(notebook: Path) -> dict[str, str]:
+    "Hashes of what the tables of a notebook depend on."
+    if experiment := experiment_of(notebook): return experiment.code()
+    return {"cells": hashlib.sha256("\n\n".join(_cells(notebook)).encode()).hexdigest()[:12]}
+
+# %% ../nbs/11_runs.ipynb #bcc6eaa1
+def read_grid(file: str | Path) -> tuple[str | None, list[dict], dict]:
+    "The notebook that a YAML file names, the parameters of each run, and those that all runs share."
+    import yaml  # of the extra `run`, with papermill
+    text = Path(file).read_text(encoding="utf-8")
+    try: told = yaml.safe_load(text)
+    except yaml.YAMLError as why: raise ValueError(f"{file} cannot be read: {why}") from None
+    if not isinstance(told, dict): raise ValueError(f"{file} must have notebook, parameters, and grid or runs")
+    for name in told: check_choice(f"{file}: key", name, ("notebook", "parameters", "grid", "runs"))
+    if not told.get("grid") and not told.get("runs"): raise ValueError(f"{file} has neither grid nor runs")
+    some = combinations(told["grid"]) if told.get("grid") else [{}]
+    each = combinations(told["runs"]) if told.get("runs") else [{}]
+    return told.get("notebook"), [x | y for y in each for x in some], told.get("parameters") or {}
+
+# %% ../nbs/11_runs.ipynb #0dc53d10
+@dataclass(frozen=True)
+class Outcome:
+    "What became of a run of a manifest."
+    index: int
+    state: str           # complete, failed, or running (another process has it in hand)
+    made: bool = False   # by this call
+    seconds: float = 0.
+    error: str = ""
+
+def walk(manifest: str | Path | Manifest,        # a manifest, its file or its folder
+         indices: Iterable[int] | None = None,   # all by default
+         retry: bool = False,                    # try runs again that have failed
+         timeout: float | None = None,           # seconds for each run
+         say: Callable[[Outcome], None] | None = None,
+         warm: bool = True,                      # start kernels from a process that has imported what they import
+        ) -> list[Outcome]:
+    "Make runs of a manifest one after the other; what is complete, or in other hands, is passed over."
+    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    entries = [made.entry(k) for k in (range(len(made.entries)) if indices is None else indices)]
+    outcomes = []
+    for entry in entries:
+        outcomes.append(_make(made, entry, retry, timeout, warm))
+        if say: say(outcomes[-1])
+    return outcomes
+
+def _make(manifest: Manifest, entry: Entry, retry: bool, timeout: float | None, warm: bool) -> Outcome:
+    "Make a run unless it is complete, has failed, or is another's."
+    if is_complete(manifest, entry): return Outcome(entry.index, "complete")
+    with claim(manifest, entry) as mine:
+        if not mine: return Outcome(entry.index, "running")
+        if is_complete(manifest, entry): return Outcome(entry.index, "complete")
+        failed = failure_of(manifest, entry)
+        if failed and not retry: return Outcome(entry.index, "failed", error=failed["error"])
+        forget_failure(manifest, entry)
+        start = time.monotonic()
+        try: why = _attempt(manifest, entry, timeout, warm)
+        except _notebooks.Ended: return Outcome(entry.index, "started")
+        seconds = time.monotonic() - start
+        return Outcome(entry.index, "failed" if why else "complete", True, seconds, why)
+
+# %% ../nbs/11_runs.ipynb #47fd8fc3
+_ATTEMPTS = 3  # at a run whose kernel dies
+
+def _attempt(manifest: Manifest, entry: Entry, timeout: float | None, warm: bool) -> str:
+    "Why a run failed; nothing if it is complete now."
+    if _code(manifest.notebook) != manifest.code:
+        raise ValueError(f"{manifest.notebook} has changed since {manifest.file} was made; plan the sweep again")
+    for k in range(1, _ATTEMPTS + 1):
+        try:
+            if not _is_done(manifest, entry): _make_notebook(manifest, entry, timeout, warm)
+            finish(manifest, entry)
+            return ""
+        except _notebooks.Ended: raise
+        except (RunError, TimeoutError) as e:
+            why = str(e)
+            if not isinstance(e, KernelDied): break
+    note_failure(manifest, entry, why, _notebooks.failed_path(manifest.work_of(entry)/"notebook.ipynb"))
+    return why
+
+def _make_notebook(manifest: Manifest, entry: Entry, timeout: float | None, warm: bool) -> None:
+    "Execute the notebook of a run, on a GPU that is free where it asks for one."
+    work = manifest.work_of(entry)
+    env = {name: os.environ.get(name, "1") for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    experiment = experiment_of(manifest.notebook)
+    device = getattr(experiment.settings(entry.given), "device", "cpu") if experiment else "auto"
+    with contextlib.nullcontext({}) if device == "cpu" else _notebooks.gpu() as slot:
+        server = _notebooks.server_for(manifest.notebook, env) if warm else None
+        output = {"output": str(work)} if _saves(manifest.notebook) else {}
+        run(manifest.notebook, entry.given | output, work/"notebook.ipynb", timeout=timeout,
+            env=env | slot, server=server)
+    if not experiment: _save_plain(manifest, entry)
+    if not _is_done(manifest, entry):
+        raise RunError("the tables are not those of this manifest: its code or its parameters were others")
+
+def _saves(notebook: Path) -> bool:
+    "Whether a notebook has a parameter `output`."
+    import papermill
+    return "output" in papermill.inspect_notebook(str(notebook))
+
+def _save_plain(manifest: Manifest, entry: Entry) -> None:
+    "Write a record beside what a notebook has left that is no experiment."
+    work = manifest.work_of(entry)
+    tables = {file.stem: read_table(file) for file in sorted(work.glob("*.csv")) if file.stem.isidentifier()}
+    save_results(work, tables, {"parameters": entry.parameters, "code": manifest.code, **provenance()})
+
+def _is_done(manifest: Manifest, entry: Entry) -> bool:
+    "Whether all that a complete run has is there, made with its parameters by its code."
+    work = manifest.work_of(entry)
+    if not (work/"notebook.ipynb").exists(): return False
+    try: record = read_results(work).record
+    except ValueError: return False
+    return record["parameters"] == entry.parameters and record["code"] == manifest.code
+
+# %% ../nbs/11_runs.ipynb #8075694c
+def states(manifest: str | Path | Manifest) -> pd.DataFrame:
+    "One row a run: its index, state, seconds, error, where its notebook is, and the parameters that vary."
+    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    return pd.DataFrame([_state_row(made, entry) for entry in made.entries])
+
+def _state_row(manifest: Manifest, entry: Entry) -> dict:
+    "A row of the table of states."
+    state = state_of(manifest, entry)
+    folder = manifest.folder_of(entry) if state == "complete" else manifest.work_of(entry)
+    row = {"index": entry.index, "state": state, "seconds": None, "error": "", "notebook": ""}
+    if state == "complete":
+        record = read_results(folder).record
+        row |= {"seconds": record.get("wall_seconds"), "notebook": str(folder/"notebook.ipynb")}
+    if state == "failed" and (failure := failure_of(manifest, entry)):
+        row |= {"error": failure["error"], "notebook": failure["notebook"]}
+    return row | {"folder": str(folder), **_varied(manifest, entry, row)}
+
+def _varied(manifest: Manifest, entry: Entry, taken: Iterable[str]) -> dict:
+    "The parameters that vary; `parameter_` stands before a name that is taken by a column."
+    values = {name: entry.parameters.get(name, entry.given.get(name)) for name in manifest.varied}
+    flat = {k: json.dumps(x) if isinstance(x, (list, dict)) else x for k, x in values.items()}
+    return {f"parameter_{k}" if k in taken else k: x for k, x in flat.items()}
+
+def collect(manifest: str | Path | Manifest,
+            table: str | None = None,         # a name; None for all tables, with a column `table`
+           ) -> pd.DataFrame:
+    """The tables of all complete runs under one another. A parameter has its value in the column of its name.
+
+    With all tables, a run has at least one row: one that is not complete says so under `state` and `error`."""
+    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    done = [(x, read_results(made.folder_of(x))) for x in made.entries if is_complete(made, x)]
+    names = dict.fromkeys(name for _, results in done for name in results.tables)
+    if table is not None: names = {check_choice("table", table, names): None}
+    taken = {"index", "state", "error", "table"} | {c for _, r in done for n in r.tables for c in r.tables[n]}
+    found = {x.index: results for x, results in done}
+    frames = [frame for x in made.entries for frame in _frames(made, x, found.get(x.index), names, table, taken)]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+def _frames(manifest: Manifest, entry: Entry, results: Results | None, names: Iterable[str], table: str | None,
+            taken: Iterable[str]) -> list[pd.DataFrame]:
+    "What a run adds to the table of all runs."
+    about = {"index": entry.index} | _varied(manifest, entry, taken)
+    if table is None:
+        error = (failure_of(manifest, entry) or {}).get("error", "")
+        about |= {"state": state_of(manifest, entry), "error": "" if results else error, "table": None}
+    kept = [(name, results.tables[name]) for name in names if name in results.tables] if results else []
+    if not kept and table is None: return [pd.DataFrame([about])]
+    return [pd.concat([pd.DataFrame([about | ({} if table else {"table": name})] * len(frame),
+                                    index=frame.index), frame], axis=1) for name, frame in kept]
+
+def save_tables(manifest: str | Path | Manifest) -> list[Path]:
+    "Write what `states` and `collect` say as CSV: runs.csv, and a file for each table in the folder `tables`."
+    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    done = [x for x in made.entries if is_complete(made, x)]
+    names = dict.fromkeys(name for x in done for name in read_results(made.folder_of(x)).tables)
+    frames = {made.folder/"runs.csv": states(made)}
+    frames |= {made.folder/"tables"/f"{name}.csv": collect(made, name) for name in names}
+    for file, frame in frames.items():
+        with atomic_path(file) as tmp: frame.to_csv(tmp, index=False, lineterminator="\n")
+    return list(frames)
+
+# %% ../nbs/11_runs.ipynb #9e19815d
+def sweep(notebook: str | Path,
+          grid: Mapping | Iterable[Mapping] | str | Path,  # names -> values, a list of parameters, a YAML file
+          out: str | Path,               # folder of the manifest and of all runs
+          scheduler=None,                # address or Client of a Dask cluster; it must see `out`
+          workers: int | None = None,    # processes on this machine; None: one a core, or one a GPU
+          parameters: Mapping | None = None,  # the same for all runs
+          retry: bool = False,           # try runs again that have failed
+          timeout: float | None = None,  # seconds for each run
+          progress: bool = True,         # a line a run on stderr, with the time that is left
+         ) -> pd.DataFrame:              # `collect(out)`: all tables, and a row for each run that failed
+    """Run a notebook with all combinations of some parameters. What is complete is not made again.
+
+    A run that fails does not end the others; it is in the log and in the table, and `states(out)` has its
+    notebook. The tables are saved below `out` as CSV."""
+    return sweep_manifest(plan(notebook, grid, out, parameters), scheduler, workers, retry, timeout, progress)
+
+def sweep_manifest(manifest: str | Path | Manifest, scheduler=None, workers: int | None = None,
+                   retry: bool = False, timeout: float | None = None, progress: bool = True) -> pd.DataFrame:
+    "`sweep` where the manifest is there."
+    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    left = [x.index for x in made.entries if not is_complete(made, x)]
+    workers = _usual_workers(len(left)) if workers is None else check_int("workers", workers, 1)
+    say = _SweepLog(made, len(left), progress)
+    options = {"retry": retry, "timeout": timeout}
+    with _notebooks.until_terminated():
+        while left:
+            if scheduler is None and min(workers, len(left)) == 1: outcomes = walk(made, left, say=say, **options)
+            else: outcomes = _distribute(made, left, scheduler, workers, say, options)
+            left = [x.index for x in outcomes if x.state in ("running", "started")]
+            if left: time.sleep(1)  # another process has them in hand, or had
+    save_tables(made)
+    return collect(made)
+
+def _usual_workers(runs: int) -> int:
+    "One a GPU where there are any, else one a core, and no more than there are runs."
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(runs, len(_notebooks.gpus()) or cores))
+
+# %% ../nbs/11_runs.ipynb #32e57c18
+class _SweepLog:
+    "Writes a line a run to stderr, with the time that is left."
+    def __init__(self, manifest: Manifest, left: int, on: bool):
+        self.manifest, self.count, self.on = manifest, len(manifest.entries), on
+        self.done, self.made, self.start = self.count - left, 0, time.monotonic()
+        self.write(f"{self.count} runs in {manifest.folder}, of which {self.done} are complete")
+
+    def write(self, line: str) -> None:
+        "A line with the time of day."
+        if self.on: print(time.strftime("%H:%M:%S"), line, file=sys.stderr, flush=True)
+
+    def __call__(self, x: Outcome) -> None:
+        if x.state not in ("complete", "failed"): return
+        self.done += 1
+        self.made += x.made
+        what = f"[{self.done}/{self.count}] run {x.index} ({self.manifest.entries[x.index].label})"
+        if not x.made: return self.write(f"{what}: {x.state}{' before: ' + x.error if x.error else ''}")
+        left = (self.count - self.done) * (time.monotonic() - self.start) / self.made
+        more = f", about {duration(left)} left" if self.done < self.count else ""
+        self.write(f"{what}: {'FAILED, ' + x.error if x.error else duration(x.seconds)}{more}")
+
+# %% ../nbs/11_runs.ipynb #5dd0db09
+def _distribute(manifest: Manifest, indices: list[int], scheduler, workers: int, say: Callable, options: dict
+               ) -> list[Outcome]:
+    "Make runs on the workers of a Dask cluster."
+    from distributed import as_completed
+    with _client(scheduler, min(workers, len(indices))) as client:
+        def submit(k): return client.submit(walk, str(manifest.file), [k], pure=False, retries=3, **options)
+        futures = {submit(k): k for k in indices}
+        waiting = as_completed(futures)
+        outcomes = []
+        try:
+            for future in waiting:
+                k = futures.pop(future)
+                outcome = _outcome(future)
+                if outcome is None:  # its workers were lost too often
+                    again = submit(k)
+                    futures[again] = k
+                    waiting.add(again)
+                    continue
+                outcomes.append(outcome)
+                say(outcome)
+        except BaseException:
+            _end(client, manifest, futures)
+            raise
+    return outcomes
+
+def _outcome(future) -> Outcome | None:
+    "What a task has returned; None if it must be given out again."
+    from concurrent.futures import CancelledError
+
+    from distributed import KilledWorker
+    try: return future.result()[0]
+    except (KilledWorker, CancelledError): return None
+
+def _end(client, manifest: Manifest, futures: Iterable) -> None:
+    "Take back what waits, and end the kernels of what runs, so that each can clean up."
+    with contextlib.suppress(Exception):
+        client.cancel([x for x in futures if x.status == "pending"], force=True)
+        for _ in range(20):
+            ended = client.run(_notebooks.end_all, str(manifest.folder))
+            if not sum(ended.values()): break
+            time.sleep(0.2)
+
+# %% ../nbs/11_runs.ipynb #77ffc705
+@contextlib.contextmanager
+def _client(scheduler, workers: int):
+    "A client of a Dask cluster: of one that exists, or of one made for the block, one process a worker."
+    import dask
+    from distributed import Client, LocalCluster
+    if isinstance(scheduler, Client):
+        yield scheduler
+        return
+    settings = {"distributed.scheduler.allowed-failures": 10**6, "distributed.comm.timeouts.connect": "60s",
+                "distributed.worker.daemon": False}
+    with dask.config.set(settings), contextlib.ExitStack() as stack:
+        if scheduler is None:
+            scheduler = stack.enter_context(LocalCluster(
+                n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
+                memory_limit=None, silence_logs=50, local_directory=tempfile.gettempdir()))
+        yield stack.enter_context(Client(scheduler, timeout="60s"))

@@ -44,11 +44,11 @@ def fold(cell: dict, prompt: str) -> None:
 def merge_parameters(defaults: str, injected: str) -> str:
     """The parameters cell as it ran: papermill's values over the defaults, comments kept in their column.
 
-    `output` keeps its default: a folder of the machine that built the book says nothing to a reader."""
+    `output` and `show` keep their defaults: a folder of the machine that built the book says nothing."""
     values = {
         n.targets[0].id: ast.get_source_segment(injected, n.value)
         for n in parse(injected)
-        if isinstance(n, ast.Assign) and n.targets[0].id != "output"
+        if isinstance(n, ast.Assign) and n.targets[0].id not in ("output", "show")
     }
     lines = defaults.splitlines()
     for node in reversed(parse(defaults)):
@@ -64,24 +64,42 @@ def merge_parameters(defaults: str, injected: str) -> str:
     return "\n".join(lines)
 
 
-def show_code(cell: dict, directives: dict, code: str) -> None:
-    "Mark, fold or name a code cell that is shown."
+def show_code(cell: dict, directives: dict, code: str, experiment: bool) -> None:
+    "Mark, fold, hide or name a code cell."
     body, size = parse(code), len(code.splitlines())
-    if {"export", "exporti", "exports"} & directives.keys():
+    if directives.get("echo") == "false": cell["metadata"].setdefault("tags", []).append("remove-input")
+    elif "parameters" in cell["metadata"].get("tags", []): fold(cell, "Parameters")
+    elif {"export", "exporti", "exports"} & directives.keys():
         cell["metadata"].setdefault("tags", []).append("definition")
         if body and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body): fold(cell, "Imports")
         elif size > FOLD:
             names = [n.name for n in body if hasattr(n, "name")]
             fold(cell, f"The definition of {', '.join(names) or 'these constants'} ({size} lines)")
+    elif experiment: fold(cell, "The code of this figure" if "label" in directives else "Code")
     if "label" in directives:
         caption = directives.get("fig-cap", "")
         if caption[:1] in "\"'": caption = yaml.safe_load(caption)
         figure = {"name": directives["label"], "caption": caption}
-        cell["metadata"]["mystnb"] = {"figure": figure, "image": {"alt": re.sub(r"[$`{}\\]", "", caption)}}
+        cell["metadata"]["mystnb"] = {**cell["metadata"].get("mystnb", {}), "figure": figure,
+                                      "image": {"alt": re.sub(r"[$`{}\\]", "", caption)}}
         cell["outputs"] = [
             o for o in cell["outputs"] if "image/png" in o.get("data", {})
         ]  # the figure, not its repr
-        if size > FOLD_FIGURE: fold(cell, "The code of this figure")
+        if size > FOLD_FIGURE and not experiment: fold(cell, "The code of this figure")
+
+
+def with_findings_first(cells: list[dict]) -> list[dict]:
+    "The title and the line below it, then the cells tagged `finding`, then the rest in order."
+    title = next((c for c in cells if c["cell_type"] == "markdown" and c["source"].startswith("# ")), None)
+    if title is None: return cells
+    finding = [c for c in cells if "finding" in c["metadata"].get("tags", [])]
+    finding.sort(key=lambda c: "figure" in c["metadata"].get("mystnb", {}))  # text first
+    head, _, text = title["source"].partition("\n\n> ")
+    line, _, rest = text.partition("\n\n")
+    top = {**title, "source": f"{head}\n\n> {line}" if line else head}
+    below = [{**title, "id": title.get("id", "title") + "-text", "source": rest}] if rest else []
+    others = [c for c in cells if c is not title and c not in finding]
+    return [top, *finding, *below, *others]
 
 
 def rename(nb: dict, suffix: str) -> dict:
@@ -98,8 +116,8 @@ def rename(nb: dict, suffix: str) -> dict:
     return {**nb, "cells": [edit(c) for c in nb["cells"]]}
 
 
-def readable(nb: dict) -> dict:
-    "The notebook as the book shows it."
+def readable(nb: dict, experiment: bool = False) -> dict:
+    "The notebook as the book shows it; of an experiment all code is folded."
     cells = []
     tagged = {tag: "".join(c["source"]) for c in nb["cells"] for tag in c["metadata"].get("tags", [])}
     for cell in nb["cells"]:
@@ -110,17 +128,14 @@ def readable(nb: dict) -> dict:
             if plumbing or "injected-parameters" in tags or not source: continue
             if "parameters" in tags and "injected-parameters" in tagged:
                 source = merge_parameters(source, tagged["injected-parameters"])
-            show_code(cell, directives, source)
+            show_code(cell, directives, source, experiment)
         cells.append({**cell, "source": source})
-    cells.sort(
-        key=lambda c: not c["source"].startswith("# ") or c["cell_type"] == "code"
-    )  # the title stands first
-    return {**nb, "cells": cells}
+    return {**nb, "cells": with_findings_first(cells)}
 
 
 def on_source_read(app, docname: str, source: list) -> None:
     if not str(app.env.doc2path(docname)).endswith(".ipynb"): return
-    source[0] = json.dumps(readable(json.loads(source[0])))
+    source[0] = json.dumps(readable(json.loads(source[0]), "nbs/experiments/" in docname))
 
 
 def setup(app):

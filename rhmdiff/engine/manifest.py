@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'combinations', 'Entry', 'key_of', 'Manifest', 'make_manifest', 'read_manifest', 'claim', 'is_complete',
            'finish', 'note_failure', 'failure_of', 'forget_failure', 'state_of']
 
-# %% ../../nbs/engine/09_manifest.ipynb #a88c42c5
+# %% ../../nbs/engine/09_manifest.ipynb #37f5757e
 import contextlib
 import hashlib
 import itertools
@@ -21,7 +21,7 @@ import filelock
 
 from ..core import atomic_path, check_int
 
-# %% ../../nbs/engine/09_manifest.ipynb #299fdbed
+# %% ../../nbs/engine/09_manifest.ipynb #ba059f46
 def combinations(grid: Mapping | Iterable[Mapping]  # name -> values, or the parameters of each run
                 ) -> list[dict]:                    # the parameters of each run
     "All combinations of a grid, the last name fastest; a list of parameters is taken as it is."
@@ -35,7 +35,7 @@ def combinations(grid: Mapping | Iterable[Mapping]  # name -> values, or the par
         if not some: raise ValueError(f"grid[{name!r}] is empty")
     return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
 
-# %% ../../nbs/engine/09_manifest.ipynb #b806e6f1
+# %% ../../nbs/engine/09_manifest.ipynb #f64409c4
 @dataclass(frozen=True)
 class Entry:
     "A run of a manifest."
@@ -57,7 +57,7 @@ def key_of(parameters: Mapping, code: Mapping[str, str]) -> str:
     "Twelve hexadecimal digits for parameters and code."
     return hashlib.sha256(json.dumps([parameters, code], sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/engine/09_manifest.ipynb #943f4ecb
+# %% ../../nbs/engine/09_manifest.ipynb #543f66f8
 FORMAT = 1
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Manifest:
         "The folder of a run until it is complete."
         return self.folder/f".{entry.key}"
 
-# %% ../../nbs/engine/09_manifest.ipynb #a2305b80
+# %% ../../nbs/engine/09_manifest.ipynb #8b892b82
 def make_manifest(folder: str | Path,       # of the sweep
                   notebook: str | Path,
                   code: Mapping[str, str],  # hashes of what the tables depend on
@@ -125,12 +125,15 @@ def read_manifest(path: str | Path) -> Manifest:
     entries = [Entry(x["index"], x["folder"], x["given"], x["parameters"]) for x in record["runs"]]
     return Manifest(file.parent.absolute(), Path(record["notebook"]), record["code"], tuple(entries))
 
-# %% ../../nbs/engine/09_manifest.ipynb #bd62d78f
+# %% ../../nbs/engine/09_manifest.ipynb #3415b1a5
 @contextlib.contextmanager
-def claim(manifest: Manifest, entry: Entry) -> Iterator[bool]:
+def claim(manifest: Manifest,
+          entry: Entry,
+          wait: float = 0.5,  # seconds: who only looks holds the lock for a moment
+         ) -> Iterator[bool]:
     "A block in which a run is this process's; False where it is another's. The lock ends with the process."
     manifest.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(manifest.folder/f".{entry.key}.lock", timeout=0)
+    lock = filelock.FileLock(manifest.folder/f".{entry.key}.lock", timeout=wait)
     try: lock.acquire()
     except filelock.Timeout:
         yield False
@@ -151,7 +154,7 @@ def finish(manifest: Manifest, entry: Entry) -> None:
     shutil.rmtree(work/"parts", ignore_errors=True)
     work.rename(manifest.folder_of(entry))
 
-# %% ../../nbs/engine/09_manifest.ipynb #ffe45b3c
+# %% ../../nbs/engine/09_manifest.ipynb #2c938c2c
 def note_failure(manifest: Manifest, entry: Entry, error: str, notebook: str | Path | None) -> None:
     "Write down why a run failed, and where its notebook is."
     when = datetime.now(UTC).isoformat(timespec="seconds")
@@ -173,7 +176,7 @@ def state_of(manifest: Manifest, entry: Entry) -> str:
     "complete, running, failed, started (by a process that is gone) or waiting."
     if is_complete(manifest, entry): return "complete"
     if (manifest.folder/f".{entry.key}.lock").exists():
-        with claim(manifest, entry) as free:
+        with claim(manifest, entry, wait=0) as free:
             if not free: return "running"
     if failure_of(manifest, entry): return "failed"
     return "started" if manifest.work_of(entry).exists() else "waiting"
