@@ -8,28 +8,33 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport IN_TEST
 
-.PHONY: help env book test lint sync notebooks pytest check reference readme clean clean-all
+.PHONY: help env book test lint sync notebooks pytest check reference status readme clean clean-all
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make book       the book: install, run the experiments (quick preset), render; prints the path of its front page'
+	@echo 'make book       the book: install, run one experiment (quick preset), show the results of all, render;'
+	@echo '                prints the path of its front page, and the times of the install and of the book'
 	@echo 'make test       lint, export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
 	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff'
-	@echo 'make check      make test, 2,000 random grammars, the slow tests, and every page of the full book in the browser'
+	@echo 'make check      make test, 2,000 random grammars, the slow tests (which measure a slice of all reference results'
+	@echo '                again), and every page of the full book in the browser'
+	@echo 'make status     every experiment: the state of its reference results, and what they cost'
 	@echo 'make reference EXP=phase_transition   the reference preset of an experiment, results into book/reference/'
 	@echo 'make readme     README.md from nbs/index.ipynb'
 	@echo 'make env        only the environment, .venv (make PYTHON=python3.12 for another interpreter;'
 	@echo '                TORCH_INDEX=https://download.pytorch.org/whl/cpu for a build of torch without CUDA)'
 	@echo 'make clean      remove what was built; make clean-all removes .venv as well'
 
-# The stamp is newer than the two files that say what is installed, so a second make installs nothing.
+# The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
+# how long the install took: where torch is gigabytes that is most of the first `make book`.
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
+	@mkdir -p .venv; date +%s > .venv/started
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install -c constraints.txt -e '.[fast,run,book,dev]'
-	@touch $@
+	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
 
 book: env
 	$(BIN)/python book/build.py
@@ -60,8 +65,10 @@ check: test book
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest tests/test_book.py
 
 reference: env
-	$(BIN)/python -c "from rhmdiff.runs import run; run('nbs/experiments/$(EXP).ipynb', {'preset': 'reference', 'output': 'book/reference/$(EXP)'}, 'runs/$(EXP)-reference.ipynb', progress=True)"
-	@ls book/reference/$(EXP)
+	$(BIN)/rhm reference $(EXP)
+
+status: env
+	@$(BIN)/rhm status
 
 readme: env
 	$(BIN)/python book/readme.py

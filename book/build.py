@@ -6,7 +6,7 @@
 Notebooks are committed without outputs. Copies are executed in `book/_stage/executed`, several at a time with
 one thread each, and kept there under a hash of what their outputs depend on. Experiments show their reference
 results, so that nothing is measured but on the page that says so. An edit of prose executes nothing: outputs
-are merged into the notebook as it stands.
+are merged into the notebook as it stands, and Sphinx renders only the pages that have changed.
 """
 import argparse
 import ast
@@ -21,7 +21,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
@@ -37,13 +37,19 @@ TITLES = {
     "phase_transition_quick": "The same experiment, run while this book was built",
 }
 
+# Library pages that took longest when this was written, longest first: started last, one would end alone.
+LONG = ("nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/09_observables",
+        "nbs/tutorials/thesis_walkthrough", "nbs/engine/03_kernels", "nbs/07_sampling", "nbs/10_theory",
+        "nbs/engine/04_draws")
+
 
 @dataclass(frozen=True)
 class Page:
     "A notebook page: `name` is its place in the contents, `notebook` the file it is made of."
     name: str
     notebook: str
-    parameters: dict = field(default_factory=dict, hash=False)
+    parameters: dict = field(default_factory=dict, hash=False)  # it is executed with
+    told: dict = field(default_factory=dict, hash=False)        # and those that a reader would give
     experiment: bool = False
 
     @property
@@ -67,16 +73,25 @@ def contents() -> list[str]:
 def experiment_pages(preset: str) -> list[Page]:
     "A page for every experiment that is found, and one more that is run in any case."
     from rhmdiff.runs import experiments
-    pages = []
-    for x in experiments(ROOT/"nbs"/"experiments").values():
-        results = REFERENCE/x.name
-        shown = {"show": str(results.relative_to(ROOT))} if (results/"run.json").exists() else None
-        notebook = str(x.notebook.relative_to(ROOT))
-        parameters = shown or {"preset": preset, **x.parameters}
-        pages.append(Page(f"nbs/experiments/{x.name}", notebook, parameters, experiment=True))
-    run_here = Page("nbs/experiments/phase_transition_quick", "nbs/experiments/phase_transition.ipynb",
-                    {"preset": preset}, experiment=True)
-    return [run_here, *pages]
+    found = experiments(ROOT/"nbs"/"experiments")
+    main = found["phase_transition"]
+    run_here = experiment_page("phase_transition_quick", main.notebook, {"preset": preset}, shows=False)
+    return [run_here, *(experiment_page(x.name, x.notebook, {"preset": preset} | x.parameters, shows=True)
+                        for x in found.values())]
+
+
+def experiment_page(name: str, notebook: Path, given: dict, shows: bool) -> Page:
+    "The page of an experiment: executed with the parameters given, or showing its reference results."
+    results = REFERENCE/name
+    shown = shows and (results/"run.json").exists()
+    parameters = {"show": str(results.relative_to(ROOT))} if shown else given
+    told = given | {"preset": preset_of(results)} if shown else given
+    return Page(f"nbs/experiments/{name}", str(notebook.relative_to(ROOT)), parameters, told, experiment=True)
+
+
+def preset_of(results: Path) -> str:
+    "The preset of the results in a folder."
+    return read_json(results/"run.json").get("parameters", {}).get("preset", "reference")
 
 
 def notebook_pages(preset: str) -> list[Page]:
@@ -84,12 +99,14 @@ def notebook_pages(preset: str) -> list[Page]:
     own = experiment_pages(preset)
     named = {page.name for page in own}
     others = [Page(n, f"{n}.ipynb") for n in contents() if n.startswith("nbs/") and n not in named]
-    return sorted(own + others, key=lambda page: -_weight(page))
+    return sorted(own + others, key=_weight, reverse=True)
 
 
-def _weight(page: Page) -> float:
-    "About how long a page takes: what is measured first, then long notebooks."
-    return (ROOT/page.notebook).stat().st_size + (0 if page.shown or not page.experiment else 10**9)
+def _weight(page: Page) -> tuple:
+    "What tells of how long a page takes: whether it measures, its place in LONG, its notebook's size."
+    measures = page.experiment and not page.shown
+    place = LONG.index(page.name) if page.name in LONG else len(LONG)
+    return measures, -place, (ROOT/page.notebook).stat().st_size
 
 
 @cache
@@ -111,16 +128,26 @@ def code_cells(nb: dict) -> list[dict]:
 
 def fingerprint(page: Page) -> str:
     "A hash of all that the outputs of a page depend on."
-    digest = hashlib.sha256(repr((sorted(page.parameters.items()), library_hash())).encode())
-    for cell in code_cells(read_notebook(ROOT/page.notebook)):
-        lines = [line for line in "".join(cell["source"]).splitlines() if not line.startswith("#|")]
-        digest.update("\n".join(lines).encode())
-    for file in sorted((ROOT/page.shown).iterdir()) if page.shown else []:
-        if file.is_file(): digest.update(file.read_bytes())
+    cells = code_cells(read_json(ROOT/page.notebook))
+    digest = hashlib.sha256(repr((sorted(page.parameters.items()), library_hash(), code_of(cells))).encode())
+    for file in results_in(ROOT/page.shown) if page.shown else []: digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
-def read_notebook(path: Path) -> dict: return json.loads(path.read_text(encoding="utf-8"))
+def code_of(cells: list[dict]) -> list[str]:
+    "The code of cells without directives, which only say how it is shown."
+    sources = ["".join(cell["source"]).splitlines() for cell in cells]
+    return ["\n".join(line for line in lines if not line.startswith("#|")) for lines in sources]
+
+
+def results_in(folder: Path) -> list[Path]:
+    "The tables and the record in a folder of results."
+    return sorted(file for file in folder.glob("*") if file.is_file())
+
+
+def read_json(path: Path) -> dict:
+    "A notebook, or a record of results."
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def results_of(page: Page, executed: Path) -> Path:
@@ -132,9 +159,18 @@ def execute(page: Page, out: Path) -> float:
     "Execute `page` into the notebook `out`; what an experiment measures goes beside it. Seconds taken."
     from rhmdiff.runs import run
     say(f"started {page.name}")
-    if page.experiment: return run(page.notebook, page.parameters, out).seconds
-    os.chdir((ROOT/page.notebook).parent)  # as under nbdev_test
-    return run(ROOT/page.notebook, {}, ROOT/out).seconds
+    how = {"server": kernel_server(), "env": {} if page.experiment else {"IN_TEST": "1"}}
+    os.chdir(ROOT if page.experiment else (ROOT/page.notebook).parent)  # library pages as under nbdev_test
+    return run(ROOT/page.notebook, page.parameters, ROOT/out, **how).seconds
+
+
+@cache
+def kernel_server():
+    "A process that has imported what most notebooks do and forks their kernels; None where none can be."
+    from rhmdiff.engine.notebooks import KernelServer
+    if not hasattr(os, "pidfd_open"): return None
+    files = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT/"rhmdiff").rglob("[a-z]*.py"))]
+    return KernelServer([*(".".join(file.parts) for file in files), "matplotlib.pyplot", "pytest"], {})
 
 
 def errors_to(log: Path) -> None:
@@ -239,13 +275,20 @@ def gap_table(gaps) -> str:
 
 
 def merged(page: Page, executed: Path) -> dict:
-    "The notebook of a page as it stands, with the outputs and the parameters of the executed copy."
-    nb = read_notebook(ROOT/page.notebook)
-    done = read_notebook(executed)
+    "The notebook of a page as it stands, with the outputs of the executed copy and the parameters told."
+    nb = read_json(ROOT/page.notebook)
+    done = read_json(executed)
     for cell, ran in zip(code_cells(nb), code_cells(done), strict=True):
         cell |= {"outputs": ran["outputs"], "execution_count": ran["execution_count"]}
-    injected = [c for c in done["cells"] if "injected-parameters" in c["metadata"].get("tags", [])]
-    return {**nb, "cells": nb["cells"] + injected}
+    told = "\n".join(f"{name} = {literal(x)}" for name, x in page.told.items())
+    cell = {"cell_type": "code", "id": "told", "metadata": {"tags": ["injected-parameters"]}, "source": told,
+            "outputs": [], "execution_count": None}
+    return {**nb, "cells": [*nb["cells"], cell] if told else nb["cells"]}
+
+
+def literal(x) -> str:
+    "A value as Python writes it, words in double quotes as in the notebooks."
+    return json.dumps(x, ensure_ascii=False) if isinstance(x, str) else repr(x)
 
 
 def titled(page: Page, nb: dict) -> dict:
@@ -267,23 +310,45 @@ def figure(nb: dict, label: str) -> bytes:
 
 def states() -> str:
     "The page that lists the state of every experiment."
-    from rhmdiff.runs import duration, status
+    from rhmdiff.runs import status
     table = status(ROOT/"nbs"/"experiments", REFERENCE)
-    body = []
-    for x in table.itertuples():
-        link = f"{{doc}}`nbs/experiments/{x.experiment}`"
-        if x.state == "missing":
-            body.append([link, x.state, "", "", "", "", x.preset_cost])
-            continue
-        state = x.state if x.state == "fresh" else f"**{x.state}**: {x.because}"
-        commit = f"`{x.commit[:7]}`" if isinstance(x.commit, str) else ""
-        body.append([link, state, str(x.when)[:10], commit, x.machine, duration(x.seconds), x.preset_cost])
-    head = ["experiment", "state", "measured", "commit", "machine", "time", "cost of the preset"]
-    text = (BOOK/"status.md").read_text(encoding="utf-8")
-    return text.replace("STATES", rows(head, body))
+    link = "{{doc}}`nbs/experiments/{}`"
+    body = [[link.format(x.experiment), *state(x), x.preset_cost] for x in table.itertuples()]
+    head = ["experiment", "state", "measured", "commit", "machine", "parts", "time", "cost of the preset"]
+    return rows(head, body)
 
 
-def staged(executed: dict[Page, Path], plain: list[Page]) -> Iterator[tuple[str, bytes]]:
+def state(x) -> list[str]:
+    "The state of an experiment's results and what is known of their making, as cells of a table."
+    from rhmdiff.runs import duration
+    if x.state in ("missing", "damaged"): return [f"**{x.state}**", *[""] * 5]
+    state = x.state if x.state == "fresh" else f"**{x.state}**: {x.because}"
+    commit = f"`{x.commit[:7]}`" if isinstance(x.commit, str) else ""
+    day = x.when[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
+    return [state, day, commit, x.machine, str(int(x.parts)), duration(x.seconds)]
+
+
+def remembered(file: Path, key: str, make: Callable):
+    "What `make` returned when `file` was written, if it was under the same key; else what it returns now."
+    key += hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+    if file.exists() and (kept := read_json(file))["key"] == key: return kept["value"]
+    value = make()
+    file.write_text(json.dumps({"key": key, "value": value}), encoding="utf-8")
+    return value
+
+
+def key_of_states() -> str:
+    "A hash of what the states of the experiments depend on."
+    digest = hashlib.sha256(library_hash().encode())
+    for file in sorted((ROOT/"nbs"/"experiments").glob("*.ipynb")):
+        digest.update(repr(code_of(code_cells(read_json(file)))).encode())
+    for folder in sorted(REFERENCE.iterdir()) if REFERENCE.exists() else []:
+        digest.update(folder.name.encode())
+        for file in results_in(folder): digest.update(file.read_bytes())
+    return digest.hexdigest()
+
+
+def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterator[tuple[str, bytes]]:
     "The files that Sphinx reads, by their paths: the book's own, the notebooks, the numbers of the runs."
     import yaml
     left_out = {"_stage", "_build", "__pycache__", "reference", "_config.yml", "status.md"}
@@ -291,16 +356,18 @@ def staged(executed: dict[Page, Path], plain: list[Page]) -> Iterator[tuple[str,
         path = file.relative_to(BOOK)
         if file.is_file() and not left_out & set(path.parts): yield str(path), file.read_bytes()
     for page in [*executed, *plain]:
-        nb = merged(page, executed[page]) if page in executed else read_notebook(ROOT/page.notebook)
+        nb = merged(page, executed[page]) if page in executed else read_json(ROOT/page.notebook)
         if page.name == "nbs/experiments/phase_transition":
             yield "runs/phase_transition/class.png", figure(nb, "fig-class")
         yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
     front = next(p for p in executed if p.name == "nbs/experiments/phase_transition")
-    numbers = {"phase_transition": findings(results_of(front, executed[front]))}
+    results = results_of(front, executed[front])
+    numbers = remembered(store/"findings.json", executed[front].name, lambda: findings(results))
     config = yaml.safe_load((BOOK/"_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["myst_substitutions"] = numbers
+    config["sphinx"]["config"]["myst_substitutions"] = {"phase_transition": numbers}
     yield "_config.yml", yaml.safe_dump(config).encode()
-    yield "status.md", states().encode()
+    listed = remembered(store/"states.json", key_of_states(), states)
+    yield "status.md", (BOOK/"status.md").read_text(encoding="utf-8").replace("STATES", listed).encode()
 
 
 def stage(site: Path, files: Iterator[tuple[str, bytes]]) -> None:
@@ -316,15 +383,22 @@ def stage(site: Path, files: Iterator[tuple[str, bytes]]) -> None:
         if file.is_file() and file not in kept and "__pycache__" not in file.parts: file.unlink()
 
 
+def parsed(page: Path):
+    "The tree of a rendered page; the code in it is plain text, since its colours make most of the tree."
+    from bs4 import BeautifulSoup
+    def plain(code): return re.sub(r"</?span[^>]*>", "", code[0])
+    text = re.sub(r"<pre>.*?</pre>", plain, page.read_text(encoding="utf-8"), flags=re.S)
+    return BeautifulSoup(text, "html.parser")
+
+
 def leftover_tex(html: Path, pages: list[Path]) -> list[str]:
     """Where dollar signs or TeX commands are left in the text of pages, outside of code and mathematics.
 
     Escapes of characters, as in a quoted symbol, are neither."""
-    from bs4 import BeautifulSoup
     tex = re.compile(r"\$|\\(?!x[0-9a-f]{2}|u[0-9a-f]{4})[A-Za-z]+")
     found = []
     for page in pages:
-        article = BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser").find("article")
+        article = parsed(page).find("article")
         if article is None: continue
         for element in article.select("script, style, pre, code, .math, svg, figure img"): element.decompose()
         for match in tex.finditer(text := article.get_text(" ")):
@@ -334,10 +408,23 @@ def leftover_tex(html: Path, pages: list[Path]) -> list[str]:
 
 
 def frame(site: Path) -> str:
-    "A hash of what every page depends on: configuration, contents, bibliography, extension, style, Sphinx."
+    """A hash of what every page depends on: configuration, contents, bibliography, extension, style, Sphinx.
+
+    The outline of the pages is part of it: titles stand in every sidebar, figures have numbers."""
     files = [*(site/name for name in ("_config.yml", "_toc.yml", "references.bib")), ROOT/"constraints.txt",
              *sorted((site/"_ext").glob("*.py")), *sorted((site/"assets").glob("*.css"))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()
+    digest = hashlib.sha256(b"".join(file.read_bytes() for file in files))
+    for page in sorted([*site.rglob("*.md"), *site.rglob("*.ipynb")]):
+        digest.update(repr((str(page.relative_to(site)), outline(page))).encode())
+    return digest.hexdigest()
+
+
+def outline(page: Path) -> list[str]:
+    "The headings, the labels and what has a number on a page, in order."
+    text = page.read_text(encoding="utf-8")
+    if page.suffix == ".ipynb": text = "\n".join("".join(c["source"]) for c in json.loads(text)["cells"])
+    marks = r"^#+ .*|^#\| label:.*|^\(.*\)=|^:(?:name|label):.*|^[`:]{3,}\{\w+\}|\$\$.*\([\w-]+\)"
+    return re.findall(marks, text, re.M)
 
 
 def render(site: Path, to: Path) -> Path:
@@ -348,8 +435,8 @@ def render(site: Path, to: Path) -> Path:
     build = to/"_build"
     html = build/"html"
     mark = build/"frame.txt"
-    same = mark.exists() and mark.read_text(encoding="utf-8") == frame(site)
-    if not same: shutil.rmtree(build, ignore_errors=True)
+    now = frame(site)
+    if not mark.exists() or mark.read_text(encoding="utf-8") != now: shutil.rmtree(build, ignore_errors=True)
     mark.unlink(missing_ok=True)
     before = {page: page.stat().st_mtime_ns for page in html.rglob("*.html")}
     command = [Path(sys.executable).parent/"jupyter-book", "build", str(site), "--path-output", str(to),
@@ -358,7 +445,7 @@ def render(site: Path, to: Path) -> Path:
     new = [page for page in sorted(html.rglob("*.html")) if before.get(page) != page.stat().st_mtime_ns]
     if left := leftover_tex(html, new):
         raise SystemExit("TeX is left in the text of the book:\n" + "\n".join(left))
-    mark.write_text(frame(site), encoding="utf-8")
+    mark.write_text(now, encoding="utf-8")
     say(f"{len(new)} pages rendered")
     return html/"index.html"
 
@@ -382,7 +469,7 @@ def main():
     plain = [p for p in pages if args.plain and not p.experiment]
     executed = execute_all([p for p in pages if p not in plain], to/"_stage"/"executed", args.jobs)
     say("rendering")
-    stage(to/"_stage"/"site", staged(executed, plain))
+    stage(to/"_stage"/"site", staged(executed, plain, to/"_stage"))
     index = render(to/"_stage"/"site", to)
     print(f"{len(contents())} pages in {time.monotonic() - start:.0f} s")
     print(index)

@@ -23,10 +23,11 @@ def root() -> Path:
 def book(tmp_path_factory) -> Path:
     """The HTML of a book: that of RHMDIFF_BOOK, else one built here.
 
-    It has every page, experiments on their smoke preset, library pages not executed. Warnings are errors."""
+    It has every page. Experiments show their reference results, or run the smoke preset where there are none;
+    library pages are not executed. Warnings are errors."""
     if given := os.environ.get("RHMDIFF_BOOK"): return Path(given).resolve()
     to = tmp_path_factory.mktemp("book")
     command = [sys.executable, ROOT/"book"/"build.py", "--preset", "smoke", "--plain", "--to", to]
-    done = subprocess.run(command, capture_output=True, text=True)
+    done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     return to/"_build"/"html"

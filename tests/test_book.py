@@ -1,6 +1,10 @@
-"""The built book: complete, its links whole; in a browser no error, no network, mathematics and figures."""
+"""The book: complete, its links whole, no error in a browser; how it is put together, and kept."""
+import importlib.util
+import json
 import os
 import re
+import shutil
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -13,10 +17,19 @@ FRAME = {"genindex", "search"}  # pages that Sphinx adds
 
 
 @pytest.fixture(scope="module")
-def pages(book) -> dict[Path, BeautifulSoup]:
+def build(root):
+    "The module book/build.py."
+    spec = importlib.util.spec_from_file_location("build", root/"book"/"build.py")
+    module = sys.modules["build"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def pages(book, build) -> dict[Path, BeautifulSoup]:
     "Every page of the book, parsed."
     paths = [path for path in sorted(book.rglob("*.html")) if "_static" not in path.parts]
-    found = {path: BeautifulSoup(path.read_text(), "html.parser") for path in paths}
+    found = {path: build.parsed(path) for path in paths}
     assert found, f"no pages in {book}"
     return found
 
@@ -25,7 +38,7 @@ def body(page: BeautifulSoup): return page.find("article")
 
 
 def test_every_page_of_the_contents_is_there(pages, book, root):
-    toc = yaml.safe_load((root/"book"/"_toc.yml").read_text())
+    toc = yaml.safe_load((root/"book"/"_toc.yml").read_text(encoding="utf-8"))
     listed = {toc["root"], *(c["file"] for part in toc["parts"] for c in part["chapters"])}
     assert {str(p.relative_to(book).with_suffix("")) for p in pages} - FRAME - {"index"} == listed - {"index"}
 
@@ -63,22 +76,70 @@ def test_plumbing_is_left_out(pages, book):
         for line in ("#|", "default_exp", "nbdev_export()"): assert line not in text, (path.name, line)
 
 
-def test_experiments_show_what_ran(pages, book):
-    experiments = [p for p in pages if p.parent.name == "experiments"]
-    assert len(experiments) >= 2
-    for path in experiments:
-        images = [e for e in body(pages[path]).find_all("img") if e["src"].endswith(".png")]
+def experiment_pages(pages) -> dict[str, BeautifulSoup]:
+    "The articles of the pages of experiments, by name."
+    return {path.stem: body(page) for path, page in pages.items() if path.parent.name == "experiments"}
+
+
+def test_experiments_show_what_ran(pages, root):
+    "Figures have captions; the parameters are those that ran, but for folders, which are a reader's."
+    found = experiment_pages(pages)
+    assert {"phase_transition", "phase_transition_thesis", "phase_transition_quick"} <= set(found)
+    for name, page in found.items():
+        images = [e for e in page.find_all("img") if e["src"].endswith(".png")]
         captioned = images and all(e.find_parent("figure") for e in images)
-        assert captioned, f"{path.name}: figures without a caption"
-        preset = "quick" if "RHMDIFF_BOOK" in os.environ else "smoke"
-        shown = re.search(r'^preset.*?= "(\w+)"', body(pages[path]).get_text(), re.M)
-        assert shown and shown[1] == preset, f"{path.name}: the parameters that ran are not shown"
-        folder = re.search(r'^output.*?= "(.+?)"', body(pages[path]).get_text(), re.M)
-        assert folder and folder[1].startswith("runs/"), f"{path.name}: not the folder that a reader gets"
+        assert captioned, f"{name}: figures without a caption"
+        shown = dict(re.findall(r'^(preset|output|show)\b.*?= ("?[\w/]+"?)', page.get_text(), re.M))
+        ran = re.search(r"Results of the preset (\w+), measured on", page.get_text())
+        assert ran and shown["preset"] == f'"{ran[1]}"', f"{name}: the parameters that ran are not shown"
+        assert shown["show"] == "None" and shown["output"].startswith('"runs/'), f"{name}: {shown}"
+    thesis = found["phase_transition_thesis"].get_text()
+    assert re.search(r'^grammar\b.*= "BINARY_3_LEVEL_GRAMMAR"', thesis, re.M)
+
+
+def test_reference_results_are_shown_where_they_are(pages, root):
+    for name, page in experiment_pages(pages).items():
+        if not (root/"book"/"reference"/name/"run.json").exists(): continue
+        record = json.loads((root/"book"/"reference"/name/"run.json").read_text(encoding="utf-8"))
+        told = f"preset {record['parameters']['preset']}, measured on {record['when'][:10]} at commit"
+        assert told in page.get_text(), f"{name} does not show the results in book/reference"
+
+
+def test_experiments_begin_with_what_was_found(pages):
+    "The source note and a figure stand above the first section."
+    for name, page in experiment_pages(pages).items():
+        above = page.find("h2").find_all_previous(["p", "figure"])
+        notes = [e for e in above if "measured on" in e.get_text()]
+        assert notes, f"{name}: no source note above the first section"
+        assert any(e.name == "figure" for e in above), f"{name}: no figure above the first section"
+
+
+def test_code_of_experiments_is_folded(pages):
+    for name, page in experiment_pages(pages).items():
+        open_ = [e.get_text()[:60] for e in page.select("div.cell_input") if not e.find_parent("details")]
+        assert not open_, (name, open_)
+        assert page.find("summary"), f"{name}: no code at all"
+
+
+def test_no_path_of_the_build_and_no_raw_value_is_printed(pages, root):
+    "In what experiments show, code aside, there is no path of a machine, dictionary or representation."
+    raw = re.compile(r"/tmp/|_stage|\{'|Path\(|<\w+[ .]\w.* at 0x|dtype: |Traceback|array\(|tensor\(")
+    for name, page in experiment_pages(pages).items():
+        for output in page.select("div.cell_output"):
+            text = output.get_text()
+            assert not raw.search(text) and str(root) not in text, (name, raw.search(text), text[:200])
+
+
+def test_states_of_all_experiments_are_listed(pages, book):
+    table = body(pages[book/"status.html"]).find("table")
+    listed = {Path(e["href"]).stem for e in table.select("a[href]")}
+    assert listed == set(experiment_pages(pages)) - {"phase_transition_quick"}
+    states = [row.find_all("td")[1].get_text().partition(":")[0] for row in table.select("tbody tr")]
+    assert set(states) <= {"fresh", "stale", "missing"}, "damaged results are no results"
 
 
 def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(pages, book, root):
-    bibliography = (root/"book"/"references.bib").read_text().splitlines()
+    bibliography = (root/"book"/"references.bib").read_text(encoding="utf-8").splitlines()
     keys = [line.split("{")[1].rstrip(",") for line in bibliography if line.startswith("@")]
     shown = ".citation, .footnote, dl.citation > dt, [role=doc-biblioentry]"
     entries = body(pages[book/"references.html"]).select(shown)
@@ -144,5 +205,153 @@ def test_search_works_from_the_file_system(browser, book):
 
 def test_front_page_numbers_come_from_the_runs(pages, book, root):
     "No result is typed into the front page: its source holds placeholders where the page shows numbers."
-    source = (root/"book"/"intro.md").read_text()
+    source = (root/"book"/"intro.md").read_text(encoding="utf-8")
     assert "{{" in source and "{{" not in body(pages[book/"intro.html"]).get_text()
+
+
+# How the book is put together (book/build.py)
+
+def code(source, tags=(), **more):
+    return {"cell_type": "code", "source": source, "metadata": {"tags": list(tags)}, "outputs": [],
+            "execution_count": None, **more}
+
+
+def text(source): return {"cell_type": "markdown", "source": source, "metadata": {}}
+
+
+def written(path: Path, *cells) -> Path:
+    "A notebook of these cells."
+    path.write_text(json.dumps({"cells": list(cells)}), encoding="utf-8")
+    return path
+
+
+def test_outputs_depend_on_code_and_results_but_not_on_prose(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    monkeypatch.setattr(build, "library_hash", lambda: "library")
+    (tmp_path/"results").mkdir()
+    (tmp_path/"results"/"run.json").write_text("{}", encoding="utf-8")
+    page = build.Page("nb", "nb.ipynb", {"show": "results"}, experiment=True)
+    def mark(*cells):
+        written(tmp_path/"nb.ipynb", *cells)
+        return build.fingerprint(page)
+    first = mark(text("# a"), code("x = 1"), code("x"))
+    assert first == mark(text("# another word"), text("more"), code("#| echo: false\nx = 1"), code("x"))
+    assert first != mark(text("# a"), code("x = 2"), code("x")) != mark(code("x"), code("x = 2"))
+    (tmp_path/"results"/"curves.csv").write_text("t\n1\n", encoding="utf-8")
+    assert first != mark(text("# a"), code("x = 1"), code("x"))
+
+
+def test_outputs_are_merged_into_the_notebook_as_it_stands(build, tmp_path, monkeypatch):
+    monkeypatch.setattr(build, "ROOT", tmp_path)
+    told = {"preset": "reference", "depths": [2]}
+    page = build.Page("nb", "nb.ipynb", {"show": "results"}, told, experiment=True)
+    written(tmp_path/"nb.ipynb", text("# new words"), code("p = 1", ["parameters"]), code("p"))
+    done = written(tmp_path/"done.ipynb", text("# old words"), code("p = 1", ["parameters"]),
+                   code("show = 'results'", ["injected-parameters"]),
+                   code("p", outputs=["1"], execution_count=3))
+    words, parameters, shown, told_ = build.merged(page, done)["cells"]
+    assert words["source"] == "# new words" and parameters["outputs"] == [] and shown["outputs"] == ["1"]
+    assert told_["source"] == 'preset = "reference"\ndepths = [2]'
+
+
+def test_staging_writes_only_what_has_changed(build, tmp_path):
+    build.stage(tmp_path, [("a.md", b"a"), ("b/c.md", b"c")])
+    before = (tmp_path/"a.md").stat().st_mtime_ns
+    build.stage(tmp_path, [("a.md", b"a"), ("d.md", b"d")])
+    assert (tmp_path/"a.md").stat().st_mtime_ns == before
+    assert sorted(p.name for p in tmp_path.rglob("*.md")) == ["a.md", "d.md"]
+
+
+def test_what_is_remembered_is_made_again_under_another_key(build, tmp_path):
+    made = []
+    def make(): return made.append(1) or len(made)
+    values = [build.remembered(tmp_path/"x.json", key, make) for key in ("a", "a", "b", "a")]
+    assert values == [1, 1, 2, 3]
+
+
+@pytest.fixture
+def site(tmp_path) -> Path:
+    "The source of a book of two pages with a figure each, where the first refers to that of the second."
+    here = tmp_path/"site"
+    (here/"_ext").mkdir(parents=True)
+    (here/"references.bib").write_text("", encoding="utf-8")
+    (here/"dot.png").write_bytes(DOT)
+    (here/"_config.yml").write_text("{only_build_toc_files: true, sphinx: {config: {numfig: true}}}", "utf-8")
+    toc = "format: jb-book\nroot: a\nparts: [{caption: x, chapters: [{file: b}]}]\n"
+    (here/"_toc.yml").write_text(toc, encoding="utf-8")
+    (here/"a.md").write_text("# A\n\nWords, and {numref}`fig-b`.\n", encoding="utf-8")
+    (here/"b.md").write_text("# B\n\nMore words.\n\n" + figure("fig-b"), encoding="utf-8")
+    return here
+
+
+def figure(name: str) -> str: return f"```{{figure}} dot.png\n:name: {name}\n\nA dot.\n```\n\n"
+
+
+DOT = bytes.fromhex("89504e470d0a1a0a0000000d4948445200000001000000010800000000"
+                    "3a7e9b550000000a49444154789c636000000002000148afa4710000000049454e44ae426082")
+
+
+def rendered(build, site: Path, to: Path) -> dict[str, str]:
+    "The pages of a book without the times of its files."
+    build.render(site, to)
+    pages = {p.name: p.read_text(encoding="utf-8") for p in (to/"_build"/"html").glob("*.html")}
+    return {name: re.sub(r"\?v=\w+", "", page) for name, page in pages.items()}
+
+
+def edit(path: Path, old: str, new: str) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert old in source
+    path.write_text(source.replace(old, new), encoding="utf-8")
+
+
+def test_only_what_has_changed_is_rendered_and_a_warning_fails_again(build, site, tmp_path):
+    html = tmp_path/"_build"/"html"
+    rendered(build, site, tmp_path)
+    time_of_b = (html/"b.html").stat().st_mtime_ns
+    edit(site/"a.md", "Words", "Other words of {doc}`nowhere`")
+    for k in range(2):
+        with pytest.raises(SystemExit, match="warnings"): build.render(site, tmp_path)
+        if k: continue
+        assert "Other words" in (html/"a.html").read_text(encoding="utf-8")
+        assert (html/"b.html").stat().st_mtime_ns == time_of_b
+
+
+@pytest.mark.slow
+def test_leftover_tex_fails_the_build_again(build, site, tmp_path):
+    edit(site/"a.md", "Words", "Words of $x")
+    for _ in range(2):
+        with pytest.raises(SystemExit, match=r"TeX is left in the text of the book:\na.html: .*\$x"):
+            build.render(site, tmp_path)
+
+
+EDITS = [("a.md", "Words", "Other words"), ("b.md", "# B", "# Another title"),
+         ("b.md", "More words.\n", "More words.\n\n" + figure("fig-c")),
+         ("_toc.yml", "parts: [{caption: x, chapters: [{file: b}]}]", ""),
+         ("a.md", "{numref}`fig-b`", "nothing")]
+
+
+@pytest.mark.slow
+def test_a_book_that_is_kept_equals_one_made_from_scratch(build, site, tmp_path):
+    "After an edit of prose, of a title, of what has numbers, and of the contents."
+    rendered(build, site, tmp_path)
+    for k, (name, old, new) in enumerate(EDITS):
+        edit(site/name, old, new)
+        if name == "_toc.yml": continue  # the page left over would be missed
+        kept = rendered(build, site, tmp_path)
+        assert kept == rendered(build, site, tmp_path/f"scratch{k}"), EDITS[k]
+    assert "b.html" not in kept
+
+
+@pytest.mark.slow
+def test_the_book_after_an_edit_of_prose_equals_one_made_from_scratch(build, book, root, tmp_path):
+    "The real one: a page is edited, rendered anew beside the others, and all are compared."
+    site = shutil.copytree(book.parent.parent/"_stage"/"site", tmp_path/"site")
+    rendered(build, site, tmp_path)
+    with (site/"notation.md").open("a", encoding="utf-8") as file: file.write("\nA last word.\n")
+    build.render(site, tmp_path)
+    build.render(site, tmp_path/"scratch")
+    a, b = tmp_path/"_build"/"html", tmp_path/"scratch"/"_build"/"html"
+    for page in b.rglob("*.html"):
+        name = page.relative_to(b)
+        assert (a/name).read_text(encoding="utf-8") == page.read_text(encoding="utf-8"), name
+    assert {p.relative_to(a) for p in a.rglob("*.html")} == {p.relative_to(b) for p in b.rglob("*.html")}

@@ -30,7 +30,7 @@ def used_by(module: str) -> set[str]:
     "The modules of the library that `module` imports from, wherever in its code."
     used = set()
     package = ["rhmdiff", *module.split(".")[:-1]]
-    for node in ast.walk(ast.parse(source(module).read_text())):
+    for node in ast.walk(ast.parse(source(module).read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
             used |= {a.name.removeprefix("rhmdiff.") for a in node.names if a.name.startswith("rhmdiff.")}
         if not isinstance(node, ast.ImportFrom): continue
@@ -45,7 +45,8 @@ def used_by(module: str) -> set[str]:
 
 def cells(path: Path) -> list[dict]:
     "The cells of a notebook, each with its source as one string."
-    return [{**c, "source": "".join(c["source"])} for c in json.loads((ROOT/path).read_text())["cells"]]
+    nb = json.loads((ROOT/path).read_text(encoding="utf-8"))
+    return [{**c, "source": "".join(c["source"])} for c in nb["cells"]]
 
 
 def test_one_module_a_notebook():
@@ -86,7 +87,7 @@ def test_modules_import_fresh():
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=str)
 def test_notebooks_are_committed_clean(path):
-    nb = json.loads((ROOT/path).read_text())
+    nb = json.loads((ROOT/path).read_text(encoding="utf-8"))
     assert (nb["nbformat"], nb["nbformat_minor"]) == (4, 5)
     assert nb["metadata"]["kernelspec"]["name"] == "python3"
     ids = [c.get("id") for c in nb["cells"]]
@@ -114,22 +115,31 @@ def test_directives_head_their_cells_and_figures_have_captions(path):
 
 
 def test_every_notebook_is_in_the_book():
-    toc = yaml.safe_load((ROOT/"book"/"_toc.yml").read_text())
+    toc = yaml.safe_load((ROOT/"book"/"_toc.yml").read_text(encoding="utf-8"))
     listed = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
     assert len(set(listed)) == len(listed)
     assert {str(p.with_suffix("")) for p in NOTEBOOKS} - {"nbs/index"} <= set(listed)
 
 
+def test_the_contents_list_every_experiment_and_no_other():
+    "An experiment is found by being there; its variants too have pages, and one is run in any case."
+    from rhmdiff.runs import experiments
+    toc = yaml.safe_load((ROOT/"book"/"_toc.yml").read_text(encoding="utf-8"))
+    listed = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
+    found = {*experiments(ROOT/"nbs"/"experiments"), "phase_transition_quick"}
+    assert {Path(x).name for x in listed if x.startswith("nbs/experiments/")} == found
+
+
 def test_readme_is_that_of_the_index():
     sys.path.insert(0, str(ROOT/"book"))
     from readme import readme
-    assert (ROOT/"README.md").read_text() == readme(), "make readme"
+    assert (ROOT/"README.md").read_text(encoding="utf-8") == readme(), "make readme"
 
 
 def test_quarto_configuration():
     "Quarto refuses unknown project keys, and render globs that match nothing."
     assert (ROOT/"nbs"/"_quarto.yml").resolve() == ROOT/"_quarto.yml"
-    project = yaml.safe_load((ROOT/"_quarto.yml").read_text())["project"]
+    project = yaml.safe_load((ROOT/"_quarto.yml").read_text(encoding="utf-8"))["project"]
     known = {"title", "type", "render", "execute-dir", "output-dir", "lib-dir", "resources", "preview",
              "pre-render", "post-render", "detect"}
     assert set(project) <= known
@@ -139,11 +149,11 @@ def test_quarto_configuration():
 def test_every_installed_version_is_pinned():
     "The constraints hold one exact version each, and every dependency the project names is among them."
     tomllib = pytest.importorskip("tomllib")
-    text = (ROOT/"constraints.txt").read_text()
+    text = (ROOT/"constraints.txt").read_text(encoding="utf-8")
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
     pins = {re.match(r"([\w.-]+)==[\w.]+$", line)[1].lower().replace("_", "-") for line in lines}
     assert len(pins) == len(lines)
-    project = tomllib.loads((ROOT/"pyproject.toml").read_text())["project"]
+    project = tomllib.loads((ROOT/"pyproject.toml").read_text(encoding="utf-8"))["project"]
     extras = project["optional-dependencies"].values()
     named = project["dependencies"] + [d for extra in extras for d in extra]
     assert {re.match(r"[\w.-]+", d)[0].lower().replace("_", "-") for d in named} <= pins
@@ -187,6 +197,27 @@ def test_parameters_are_shown_as_they_ran(source_read):
     shown = source_read.readable({"cells": [code(defaults, tags=["parameters"]), injected]})["cells"]
     assert [c["source"] for c in shown] == [
         'preset = "quick"  # smoke, quick\nv: int = 16  # symbols\ndepths = [3]  # levels']
+
+
+def test_folders_of_the_machine_are_not_shown(source_read):
+    defaults = 'preset: str = None  # smoke\nshow: str = None\noutput: str = "runs/x"'
+    injected = code("show = '/a/b'\noutput = '/c'\npreset = \"quick\"", tags=["injected-parameters"])
+    shown, = source_read.readable({"cells": [code(defaults, tags=["parameters"]), injected]})["cells"]
+    assert shown["source"] == 'preset: str = "quick"  # smoke\nshow: str = None\noutput: str = "runs/x"'
+    assert shown["metadata"]["mystnb"]["code_prompt_show"] == "Parameters"
+
+
+def test_findings_stand_first_and_code_is_folded(source_read):
+    table, png = {"data": {"text/html": "<table>"}}, {"data": {"image/png": ""}}
+    nb = {"cells": [text("# Title\n\n> A line.\n\nAn introduction."), code("import os"), text("## Section"),
+                    code("#| label: fig-a\n#| fig-cap: A.\nplot()", [png], ["finding"]),
+                    code("#| echo: false\nsay()", [], ["finding"]), code("shown()", [table])]}
+    shown = source_read.readable(nb, experiment=True)["cells"]
+    assert [c["source"] for c in shown] == [
+        "# Title\n\n> A line.", "say()", "plot()", "An introduction.", "import os", "## Section", "shown()"]
+    assert shown[1]["metadata"]["tags"] == ["finding", "remove-input"]
+    prompts = [c["metadata"]["mystnb"]["code_prompt_show"] for c in (shown[2], shown[4], shown[6])]
+    assert prompts == ["The code of this figure", "Code", "The code of this table"]
 
 
 def test_labels_are_kept_apart_where_a_notebook_makes_two_pages(source_read):

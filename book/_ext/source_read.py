@@ -33,6 +33,7 @@ def parse(code: str) -> list[ast.stmt]:
 
 
 def fold(cell: dict, prompt: str) -> None:
+    "Hide the code of a cell behind a line that opens it."
     cell["metadata"].setdefault("tags", []).append("hide-input")
     cell["metadata"]["mystnb"] = {
         **cell["metadata"].get("mystnb", {}),
@@ -64,6 +65,13 @@ def merge_parameters(defaults: str, injected: str) -> str:
     return "\n".join(lines)
 
 
+def prompt_of(cell: dict, directives: dict) -> str:
+    "The line behind which the code of an experiment's cell is folded."
+    if "label" in directives: return "The code of this figure"
+    shows_table = any("text/html" in o.get("data", {}) for o in cell["outputs"])
+    return "The code of this table" if shows_table else "Code"
+
+
 def show_code(cell: dict, directives: dict, code: str, experiment: bool) -> None:
     "Mark, fold, hide or name a code cell."
     body, size = parse(code), len(code.splitlines())
@@ -75,7 +83,7 @@ def show_code(cell: dict, directives: dict, code: str, experiment: bool) -> None
         elif size > FOLD:
             names = [n.name for n in body if hasattr(n, "name")]
             fold(cell, f"The definition of {', '.join(names) or 'these constants'} ({size} lines)")
-    elif experiment: fold(cell, "The code of this figure" if "label" in directives else "Code")
+    elif experiment: fold(cell, prompt_of(cell, directives))
     if "label" in directives:
         caption = directives.get("fig-cap", "")
         if caption[:1] in "\"'": caption = yaml.safe_load(caption)

@@ -6,7 +6,7 @@
 __all__ = ['FORMAT', 'combinations', 'Entry', 'key_of', 'Manifest', 'make_manifest', 'read_manifest', 'claim', 'is_complete',
            'finish', 'note_failure', 'failure_of', 'forget_failure', 'state_of']
 
-# %% ../../nbs/engine/09_manifest.ipynb #37f5757e
+# %% ../../nbs/engine/09_manifest.ipynb #5169ea9a
 import contextlib
 import hashlib
 import itertools
@@ -21,7 +21,7 @@ import filelock
 
 from ..core import atomic_path, check_int
 
-# %% ../../nbs/engine/09_manifest.ipynb #ba059f46
+# %% ../../nbs/engine/09_manifest.ipynb #bc73dca2
 def combinations(grid: Mapping | Iterable[Mapping]  # name -> values, or the parameters of each run
                 ) -> list[dict]:                    # the parameters of each run
     "All combinations of a grid, the last name fastest; a list of parameters is taken as it is."
@@ -35,7 +35,7 @@ def combinations(grid: Mapping | Iterable[Mapping]  # name -> values, or the par
         if not some: raise ValueError(f"grid[{name!r}] is empty")
     return [dict(zip(values, chosen)) for chosen in itertools.product(*values.values())]
 
-# %% ../../nbs/engine/09_manifest.ipynb #f64409c4
+# %% ../../nbs/engine/09_manifest.ipynb #f215a5ab
 @dataclass(frozen=True)
 class Entry:
     "A run of a manifest."
@@ -57,7 +57,7 @@ def key_of(parameters: Mapping, code: Mapping[str, str]) -> str:
     "Twelve hexadecimal digits for parameters and code."
     return hashlib.sha256(json.dumps([parameters, code], sort_keys=True).encode()).hexdigest()[:12]
 
-# %% ../../nbs/engine/09_manifest.ipynb #543f66f8
+# %% ../../nbs/engine/09_manifest.ipynb #5ac565e5
 FORMAT = 1
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class Manifest:
         "The folder of a run until it is complete."
         return self.folder/f".{entry.key}"
 
-# %% ../../nbs/engine/09_manifest.ipynb #8b892b82
+# %% ../../nbs/engine/09_manifest.ipynb #989c3b7a
 def make_manifest(folder: str | Path,       # of the sweep
                   notebook: str | Path,
                   code: Mapping[str, str],  # hashes of what the tables depend on
@@ -125,7 +125,7 @@ def read_manifest(path: str | Path) -> Manifest:
     entries = [Entry(x["index"], x["folder"], x["given"], x["parameters"]) for x in record["runs"]]
     return Manifest(file.parent.absolute(), Path(record["notebook"]), record["code"], tuple(entries))
 
-# %% ../../nbs/engine/09_manifest.ipynb #3415b1a5
+# %% ../../nbs/engine/09_manifest.ipynb #67f042ea
 @contextlib.contextmanager
 def claim(manifest: Manifest,
           entry: Entry,
@@ -150,11 +150,12 @@ def is_complete(manifest: Manifest, entry: Entry) -> bool:
 def finish(manifest: Manifest, entry: Entry) -> None:
     "Move a run to its final name, without its parts."
     work = manifest.work_of(entry)
-    for file in work.glob(".*"): file.unlink()  # of writers that were killed
+    for file in work.glob(".*"):  # of writers that were killed
+        if file.is_file(): file.unlink()
     shutil.rmtree(work/"parts", ignore_errors=True)
     work.rename(manifest.folder_of(entry))
 
-# %% ../../nbs/engine/09_manifest.ipynb #2c938c2c
+# %% ../../nbs/engine/09_manifest.ipynb #31a47c83
 def note_failure(manifest: Manifest, entry: Entry, error: str, notebook: str | Path | None) -> None:
     "Write down why a run failed, and where its notebook is."
     when = datetime.now(UTC).isoformat(timespec="seconds")

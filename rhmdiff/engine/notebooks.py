@@ -6,13 +6,16 @@
 __all__ = ['RunError', 'KernelDied', 'Ended', 'end_all', 'execute', 'failed_path', 'until_terminated', 'imports_of', 'serve',
            'KernelServer', 'server_for', 'gpus', 'gpu']
 
-# %% ../../nbs/engine/10_notebooks.ipynb #60c7ef8a
+# %% ../../nbs/engine/10_notebooks.ipynb #6187f383
 import ast
+import asyncio
 import contextlib
 import errno
+import importlib
+import io
 import json
+import logging
 import os
-import re
 import select
 import shutil
 import signal
@@ -30,7 +33,7 @@ import filelock
 
 from ..core import atomic_path, terminable
 
-# %% ../../nbs/engine/10_notebooks.ipynb #6f902970
+# %% ../../nbs/engine/10_notebooks.ipynb #72c2b36e
 class RunError(RuntimeError):
     "A notebook that did not run to its end."
     def __init__(self, message: str, notebook: str | Path | None = None):
@@ -43,7 +46,7 @@ class KernelDied(RunError):
 class Ended(RunError):
     "A notebook that was ended by `end_all`."
 
-# %% ../../nbs/engine/10_notebooks.ipynb #73770e15
+# %% ../../nbs/engine/10_notebooks.ipynb #f8b53705
 _SOCKETS = "rhm-kernel-"
 
 def _temporary_folder() -> Path:
@@ -67,7 +70,7 @@ def _sockets() -> Iterator[Path]:
         with filelock.FileLock(folder/"lock"): yield folder
     finally: shutil.rmtree(folder, ignore_errors=True)
 
-# %% ../../nbs/engine/10_notebooks.ipynb #b779795d
+# %% ../../nbs/engine/10_notebooks.ipynb #ec9393f2
 class _Launch:
     "How a kernel is started, and what became of it."
     def __init__(self, folder: Path, out: Path, env: Mapping[str, str], server=None):
@@ -82,7 +85,9 @@ class _Launch:
         "Kill the kernel and what it has started."
         self.why = self.why or why
         if not self.group: return
-        with contextlib.suppress(ProcessLookupError): os.killpg(self.group, signal.SIGKILL)
+        number = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has neither that nor groups
+        for kill in (getattr(os, "killpg", os.kill), os.kill):  # a fork leads its group soon after its birth
+            with contextlib.suppress(OSError): return kill(self.group, number)
 
 _LIVE: set[_Launch] = set()
 
@@ -92,7 +97,7 @@ def end_all(folder: str | Path) -> int:
     for launch in mine: launch.kill("ended")
     return len(mine)
 
-# %% ../../nbs/engine/10_notebooks.ipynb #e4543118
+# %% ../../nbs/engine/10_notebooks.ipynb #465d0081
 @cache
 def _classes() -> tuple:
     "A manager and a provisioner for kernels that start as a `_Launch` says."
@@ -125,7 +130,7 @@ def _classes() -> tuple:
 
     return Manager, Provisioner
 
-# %% ../../nbs/engine/10_notebooks.ipynb #ef0cecd5
+# %% ../../nbs/engine/10_notebooks.ipynb #37fdd73f
 def execute(notebook: str | Path,
             parameters: Mapping,          # of its parameters cell
             out: str | Path,              # the executed notebook
@@ -137,7 +142,7 @@ def execute(notebook: str | Path,
     """Execute a notebook, and write it when every cell has run.
 
     RunError where a cell raises or a cell does not run, KernelDied where the kernel does, TimeoutError after
-    `timeout`, an OSError with errno ENOSPC where a disk is full. The notebook is kept as NAME.failed.ipynb then.
+    `timeout`, an OSError with errno ENOSPC where a disk is full. NAME.failed.ipynb is kept then.
     At Ctrl-C and SIGTERM the kernel ends, nothing is kept, and KeyboardInterrupt is raised."""
     out = Path(out).absolute()
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | dict(env or {})
@@ -169,7 +174,7 @@ def until_terminated():
     plain = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     return terminable() if plain else contextlib.nullcontext()
 
-# %% ../../nbs/engine/10_notebooks.ipynb #e5b0d24f
+# %% ../../nbs/engine/10_notebooks.ipynb #e8ba9e6c
 def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeout: float | None,
                progress: bool):
     "Papermill's call, with our kernel and a clock that ends it."
@@ -179,6 +184,7 @@ def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeou
     clock.daemon = True
     if timeout is not None: clock.start()
     _LIVE.add(launch)
+    _calm_loop()
     try:
         return papermill.execute_notebook(
             str(notebook), str(tmp), dict(parameters), progress_bar=False, kernel_name="python3",
@@ -188,6 +194,17 @@ def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeou
         clock.cancel()
         launch.kill()
         _LIVE.discard(launch)
+
+def _calm_loop() -> None:
+    "Let the event loop of this thread not report the end of a kernel, which `execute` does."
+    from jupyter_core.utils import ensure_event_loop
+    from nbclient.exceptions import DeadKernelError
+    logging.getLogger("papermill").setLevel(logging.CRITICAL)
+    with contextlib.suppress(RuntimeError):
+        if asyncio.get_running_loop(): return  # somebody else's
+    def handle(loop, context):
+        if not isinstance(context.get("exception"), DeadKernelError): loop.default_exception_handler(context)
+    ensure_event_loop().set_exception_handler(handle)
 
 class _Passed:
     "Our stderr, as a file that papermill writes to."
@@ -204,7 +221,7 @@ def _not_executed(done) -> str | None:
     if not skipped: return None
     return f"{len(skipped)} cells did not run, the first: {skipped[0].source[:80]!r}"
 
-# %% ../../nbs/engine/10_notebooks.ipynb #528f3a0c
+# %% ../../nbs/engine/10_notebooks.ipynb #2f4e5523
 @contextlib.contextmanager
 def _failure_named(notebook: Path, out: Path, launch: _Launch, timeout: float | None) -> Iterator[None]:
     "A block whose errors are those that `execute` promises."
@@ -228,7 +245,7 @@ def _failure_named(notebook: Path, out: Path, launch: _Launch, timeout: float | 
             raise RunError(f"{notebook.name}: {e}{kept()}", failed_path(out)) from None
         raise
 
-# %% ../../nbs/engine/10_notebooks.ipynb #b6ac4c51
+# %% ../../nbs/engine/10_notebooks.ipynb #f64cd345
 def imports_of(cells: list[str]) -> list[str]:
     "The modules that cells import, as far as they are Python."
     found: dict[str, None] = {}
@@ -241,13 +258,17 @@ def imports_of(cells: list[str]) -> list[str]:
                 found |= dict.fromkeys([node.module, *(f"{node.module}.{a.name}" for a in node.names)])
     return list(found)
 
-# %% ../../nbs/engine/10_notebooks.ipynb #80371b59
-def serve(handle: int, modules: list[str]) -> None:
-    "Import modules, then fork a kernel for every request that comes on a socket."
-    import importlib
+# %% ../../nbs/engine/10_notebooks.ipynb #7b371ce6
+def serve(handle: int, modules: list[str], prepare: str = "", argument: str = "") -> None:
+    "Import modules, call `prepare` (module:function), then fork a kernel for every request on a socket."
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as a kernel has it
     for name in ["ipykernel.kernelapp", "ipykernel.ipkernel", "IPython", *modules]:
         with contextlib.suppress(Exception): importlib.import_module(name)
+    if prepare:
+        module, _, function = prepare.partition(":")
+        with contextlib.suppress(Exception): getattr(importlib.import_module(module), function)(argument)
+    if matplotlib := sys.modules.get("matplotlib.figure"):
+        with contextlib.suppress(Exception): matplotlib.Figure().savefig(io.BytesIO())  # loads the fonts
     loaded = _sources()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a kernel
     with socket.socket(fileno=handle) as ours, ours.makefile("rw", encoding="utf-8") as lines:
@@ -265,7 +286,7 @@ def _sources(of: Mapping | None = None) -> dict[str, int]:
     files = of if of is not None else [x for x in names if x and (not x.startswith(fixed))]
     return {x: Path(x).stat().st_mtime_ns if Path(x).exists() else 0 for x in files}
 
-# %% ../../nbs/engine/10_notebooks.ipynb #33484210
+# %% ../../nbs/engine/10_notebooks.ipynb #0f16ebf3
 def _become_kernel(ours: socket.socket, asked: Mapping) -> None:
     "Go on as a kernel, in a session of its own."
     import random
@@ -285,7 +306,7 @@ def _become_kernel(ours: socket.socket, asked: Mapping) -> None:
         code = 0
     finally: os._exit(code)
 
-# %% ../../nbs/engine/10_notebooks.ipynb #d3ab3eae
+# %% ../../nbs/engine/10_notebooks.ipynb #db231b38
 class _Forked:
     "A process that is not our child, with the methods of a Popen."
     stdin = stdout = stderr = None
@@ -315,19 +336,19 @@ class _Forked:
     def kill(self) -> None: self.send_signal(signal.SIGKILL)
     def terminate(self) -> None: self.send_signal(signal.SIGTERM)
 
-# %% ../../nbs/engine/10_notebooks.ipynb #56802ffa
+# %% ../../nbs/engine/10_notebooks.ipynb #8394ef56
 class KernelServer:
     "A process that forks kernels which have imported some modules."
-    def __init__(self, modules: list[str], env: Mapping[str, str]):
-        self.modules = modules
-        self.env = dict(env)
+    def __init__(self, modules: list[str], env: Mapping[str, str], *prepare: str):
         self.lock = threading.Lock()
         self.socket, theirs = socket.socketpair()
-        code = "import sys; from rhmdiff.engine.notebooks import serve; serve(int(sys.argv[1]), sys.argv[2:])"
+        code = ("import json, sys; from rhmdiff.engine.notebooks import serve; "
+                "serve(*json.loads(sys.argv[1]))")
         with theirs:
-            command = [sys.executable, "-c", code, str(theirs.fileno()), *modules]
-            self.process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL,
-                                            env=os.environ | self.env, start_new_session=True)
+            handle = theirs.fileno()
+            command = [sys.executable, "-c", code, json.dumps([handle, modules, *prepare])]
+            self.process = subprocess.Popen(command, pass_fds=[handle], stdin=subprocess.DEVNULL,
+                                            env=os.environ | dict(env), start_new_session=True)
         self.lines = self.socket.makefile("rw", encoding="utf-8")
 
     def fork(self, command: list[str], env: Mapping[str, str], cwd: str | None) -> _Forked | None:
@@ -350,19 +371,23 @@ class KernelServer:
         self.process.kill()
         self.process.wait()
 
-# %% ../../nbs/engine/10_notebooks.ipynb #a5fd7280
+# %% ../../nbs/engine/10_notebooks.ipynb #b1dd3faa
 _SERVERS: dict[tuple, KernelServer] = {}
 
-def server_for(notebook: str | Path, env: Mapping[str, str]) -> KernelServer | None:
-    "A server of this process for kernels of a notebook; None where processes cannot be forked and watched."
+def server_for(notebook: str | Path,
+               env: Mapping[str, str],
+               prepare: str = "",       # module:function, called by the server with the notebook
+              ) -> KernelServer | None: # None where processes cannot be forked and watched
+    "A server of this process for kernels of a notebook."
     if not hasattr(os, "pidfd_open"): return None
     cells = json.loads(Path(notebook).read_text(encoding="utf-8"))["cells"]
     modules = imports_of(["".join(c["source"]) for c in cells if c["cell_type"] == "code"])
     key = (*modules, *sorted(env.items()))
-    if key not in _SERVERS or _SERVERS[key].process.poll() is not None: _SERVERS[key] = KernelServer(modules, env)
+    if key not in _SERVERS or _SERVERS[key].process.poll() is not None:
+        _SERVERS[key] = KernelServer(modules, env, prepare, str(notebook))
     return _SERVERS[key]
 
-# %% ../../nbs/engine/10_notebooks.ipynb #92520325
+# %% ../../nbs/engine/10_notebooks.ipynb #4e09f9ea
 def gpus() -> list[str]:
     "The GPUs that this process may use, by the names that stay the same for all processes."
     command = ["nvidia-smi", "--query-gpu=index,uuid", "--format=csv,noheader"]
@@ -372,7 +397,8 @@ def gpus() -> list[str]:
     found = [[x.strip() for x in line.split(",")] for line in told.stdout.splitlines() if "," in line]
     allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
     if allowed is None: return [uuid for _, uuid in found]
-    return [uuid for name in allowed.split(",") for k, uuid in found if name and (name == k or uuid.startswith(name))]
+    names = [name.strip() for name in allowed.split(",") if name.strip()]
+    return [uuid for name in names for k, uuid in found if name == k or uuid.startswith(name)]
 
 @contextlib.contextmanager
 def gpu() -> Iterator[dict[str, str]]:

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['normal_form', 'Unit', 'Names', 'names_of', 'names_in', 'Reach', 'reach']
 
-# %% ../../nbs/engine/07_reach.ipynb #46ecdde7
+# %% ../../nbs/engine/07_reach.ipynb #6fb0c50f
 import ast
 import hashlib
 import importlib.util
@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
-# %% ../../nbs/engine/07_reach.ipynb #cc3df860
+# %% ../../nbs/engine/07_reach.ipynb #43445b8e
 def normal_form(node) -> str:
     "A syntax tree as text, without positions, docstrings, annotations and empty fields."
     if isinstance(node, list): return "[" + ",".join(map(normal_form, node)) + "]"
@@ -37,7 +37,7 @@ def _without_docstring(body: list[ast.stmt]) -> list[ast.stmt]:
         return isinstance(x.value, ast.Constant) and isinstance(x.value.value, str)
     return [x for x in body if not is_text(x)]
 
-# %% ../../nbs/engine/07_reach.ipynb #d7261f95
+# %% ../../nbs/engine/07_reach.ipynb #2f145590
 @dataclass(frozen=True)
 class Unit:
     "A piece of code that is reached or not as a whole, and what it names."
@@ -65,7 +65,7 @@ def _unit(module: str, name: str, nodes: Sequence[ast.stmt]) -> Unit:
     names = frozenset().union(*(_globals(node) for node in nodes))
     return Unit(module, name, tuple(nodes), names, frozenset(x.attr for x in dotted), frozenset(pairs), made)
 
-# %% ../../nbs/engine/07_reach.ipynb #295678ec
+# %% ../../nbs/engine/07_reach.ipynb #a1e0c4e9
 class _NoAnnotations(ast.NodeTransformer):
     "Takes annotations off arguments, functions and assignments."
     def visit_arg(self, node): return ast.arg(node.arg)
@@ -93,7 +93,7 @@ def _globals(node: ast.stmt) -> set[str]:
         for child in table.get_children(): yield from read(child)
     return set(read(symtable.symtable(ast.unparse(_bare(node)), "<unit>", "exec")))
 
-# %% ../../nbs/engine/07_reach.ipynb #ffaa6cef
+# %% ../../nbs/engine/07_reach.ipynb #852f1259
 @dataclass(frozen=True)
 class Names:
     "The top-level names of a source."
@@ -122,13 +122,13 @@ def _statements(cell: str) -> list[ast.stmt]:
     try: return ast.parse("\n".join(lines)).body
     except SyntaxError: return []
 
-# %% ../../nbs/engine/07_reach.ipynb #f1a01980
+# %% ../../nbs/engine/07_reach.ipynb #aede4e9d
 def _makes(statement: ast.stmt) -> set[str]:
     "The top-level names that a statement makes or changes."
     if isinstance(statement, (ast.Import, ast.ImportFrom)): return set()
     if isinstance(statement, (ast.FunctionDef, ast.ClassDef)):
         return {statement.name, *filter(None, map(_registered_with, statement.decorator_list))} - {"_"}
-    found = {_base(x) for x in ast.walk(statement) if isinstance(getattr(x, "ctx", None), ast.Store)}
+    found = set(_stored(statement))
     if isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call):
         call = statement.value.func
         if isinstance(call, ast.Attribute): found.add(_base(call))
@@ -136,6 +136,13 @@ def _makes(statement: ast.stmt) -> set[str]:
         inner = [x for x in ast.walk(statement) if isinstance(x, (ast.FunctionDef, ast.ClassDef))]
         found |= {x.name for x in inner}
     return {name for name in found if name is not None}
+
+def _stored(node: ast.AST) -> Iterator[str | None]:
+    "The names that a statement stores to; variables of a comprehension or a function are its own."
+    if isinstance(node, (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp, ast.Lambda)): return
+    if isinstance(node, (ast.FunctionDef, ast.ClassDef)): return
+    if isinstance(getattr(node, "ctx", None), ast.Store): yield _base(node)
+    for child in ast.iter_child_nodes(node): yield from _stored(child)
 
 def _base(x) -> str | None:
     "The name at the head of `name.a[0].b`; None where there is none."
@@ -156,7 +163,7 @@ def _imported(node, module: str) -> dict[str, tuple]:
     origin = ".".join([*package, *filter(None, [node.module])])
     return {a.asname or a.name: (origin, a.name) for a in node.names}
 
-# %% ../../nbs/engine/07_reach.ipynb #f5453bf2
+# %% ../../nbs/engine/07_reach.ipynb #1ee51057
 @cache
 def _file(module: str) -> Path | None:
     "The source file of a module; None where there is none."
@@ -173,7 +180,7 @@ def names_in(module: str) -> Names | None:
     path = _file(module)
     return _names_in(path, module, path.stat().st_mtime_ns) if path else None
 
-# %% ../../nbs/engine/07_reach.ipynb #43e5405d
+# %% ../../nbs/engine/07_reach.ipynb #42e9a908
 class _Walk:
     "The units that have been reached, and what is still to be read."
 
@@ -240,7 +247,7 @@ class _Walk:
         module = f"{origin}.{there}" if there else origin
         if module.split(".")[0] == self.package and _file(module): self.name(names_in(module), attribute)
 
-# %% ../../nbs/engine/07_reach.ipynb #2a9f4dae
+# %% ../../nbs/engine/07_reach.ipynb #e5776477
 @cache
 def _cached_unit(module: str, name: str, nodes: tuple) -> Unit: return _unit(module, name, nodes)
 
@@ -256,7 +263,7 @@ def _cached_class(module: str, made: ast.ClassDef) -> tuple[Unit, list[Unit]]:
     methods = [_unit(module, f"{made.name}.{x.name}", [x]) for x in own]
     return _unit(module, f"{made.name}:", [head]), methods
 
-# %% ../../nbs/engine/07_reach.ipynb #00d0a309
+# %% ../../nbs/engine/07_reach.ipynb #89327d2d
 @dataclass(frozen=True)
 class Reach:
     "What some code reaches."
