@@ -208,13 +208,33 @@ def test_the_reference_run_of_the_samplers_is_grammatical():
 PREDICTIONS = ROOT/"nbs"/"experiments"/"predictions.ipynb"
 
 
+def shown(folder, notebook) -> str:
+    "All outputs of a notebook that shows `folder`/results and measures nothing."
+    before = names_in(folder/"results"/"parts")
+    done = papermill(folder, "-p", "show", "results", "-p", "output", "elsewhere", notebook=notebook)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert names_in(folder/"results"/"parts") == before and not (folder/"elsewhere").exists()
+    cells = nbformat.read(folder/"out.ipynb", 4).cells
+    return " ".join(str(o.get("data", {})) for c in cells for o in c.get("outputs", []))
+
+
 def test_predictions_smoke(tmp_path):
+    "Shapes × noises are the parts; with families there are more, and those of the shapes are read."
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=PREDICTIONS)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert names_in(tmp_path/"results") == ["differences.png", "families.csv", "half_levels.csv",
-                                            "points.csv", "run.json"]
+    assert names_in(tmp_path/"results") == ["half_levels.csv", "parts", "points.csv", "run.json"]
     table = pd.read_csv(tmp_path/"results"/"half_levels.csv")
     assert len(table) == 4 and table.predicted.between(0, 1).all()
+    text = shown(tmp_path, PREDICTIONS)
+    assert "half-levels of random ensembles" in text and text.count("image/png") == 1
+    first = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))["parts"]
+    done = papermill(tmp_path, "-p", "preset", "smoke", "-p", "family_trees", "20", notebook=PREDICTIONS)
+    assert done.returncode == 0, done.stderr[-3000:]
+    parts = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))["parts"]
+    assert [(x["key"], x["when"]) for x in parts[:4]] == [(x["key"], x["when"]) for x in first]
+    families = pd.read_csv(tmp_path/"results"/"families.csv")
+    assert len(parts) == 4 + len(families) and len(families) == 3 * 2 * 2  # families × grammars × noises
+    pd.testing.assert_frame_equal(pd.read_csv(tmp_path/"results"/"half_levels.csv"), table)
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -261,15 +281,33 @@ def test_the_reference_run_of_the_predictions_meets_its_target():
     assert (table.difference.abs() < 4 * table.difference_se + 1e-3).all()
 
 
+def test_exponents_smoke(tmp_path):
+    "A part is a noise and a depth. Fits and crossings are made of the curves when they are shown."
+    notebook = ROOT/"nbs"/"experiments"/"exponents.ipynb"
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=notebook)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert names_in(tmp_path/"results") == ["curves.csv", "parts", "run.json"]
+    table = pd.read_csv(tmp_path/"results"/"curves.csv")
+    assert (table.groupby(["depth", "side"]).size() == 7).all() and set(table.depth) == {2, 3, 4, 5}
+    record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
+    assert [part["rows"]["curves"] for part in record["parts"]] == [[0, 14], [14, 28], [28, 42], [42, 56]]
+    text = shown(tmp_path, notebook)
+    assert "Each further level divides the width" in text and text.count("image/png") == 2
+
+
+def test_the_reference_run_of_the_exponents_meets_its_target():
+    "The committed reference: eight depths of four noises, both sides; their errors are small."
+    table = pd.read_csv(ROOT/"book"/"reference"/"exponents"/"curves.csv")
+    assert len(table) == 4 * 8 * 11 * 2 and table.se.max() <= 0.02
+
+
 @pytest.mark.parametrize("name, files, table, rows", [
     ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json",
                 "single_grammars.csv"], "depths", 6),
-    ("exponents", ["collapse.png", "crossings.csv", "crossings.png", "curves.csv", "fits.csv", "run.json"],
-     "curves", 56),
     ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json",
                     "times.png"], "collapses", 4),
 ])
-def test_phases_exponents_and_speciation_smoke(tmp_path, name, files, table, rows):
+def test_phases_and_speciation_smoke(tmp_path, name, files, table, rows):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
     assert done.returncode == 0, done.stderr[-3000:]
     assert sorted(p.name for p in (tmp_path/"results").iterdir()) == files

@@ -87,7 +87,9 @@ class _Launch:
         if not self.group: return
         number = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has neither that nor groups
         for kill in (getattr(os, "killpg", os.kill), os.kill):  # a fork leads its group soon after its birth
-            with contextlib.suppress(OSError): return kill(self.group, number)
+            with contextlib.suppress(OSError):
+                kill(self.group, number)
+                return
 
 _LIVE: set[_Launch] = set()
 
