@@ -264,7 +264,7 @@ def read_results(folder: str | Path) -> Results:
 
 def read_table(file: str | Path) -> pd.DataFrame:
     "A table from CSV, every float as it was written."
-    return pd.read_csv(file, float_precision="round_trip")
+    return pd.read_csv(file)
 
 def _checksum(file: Path) -> str: return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
@@ -458,7 +458,7 @@ def _state(x: Experiment, folder: Path) -> dict:
     because = _changes(x, record)
     same = {"when": "when", "commit": "commit", "machine": "device_name", "seconds": "seconds"}
     row |= {"state": "stale" if because else "fresh", "because": ", ".join(because)}
-    longest = max(y["seconds"] for y in record["parts"])
+    longest = max((y["seconds"] for y in record["parts"] if y["seconds"] is not None), default=None)
     row |= {"parts": len(record["parts"]), "longest_part": longest}
     return row | {column: record[name] for column, name in same.items()}
 
@@ -480,16 +480,18 @@ def recompute(x: Experiment,
     parts = {y.key: y for y in parts_of(x.notebook, x.parameters | results.record["parameters"])}
     known = [y for y in results.record["parts"] if y["key"] in parts]
     if not known: raise ValueError(f"{folder} has no part that the code of {x.name} would make today")
-    rows = [_compared(parts[y["key"]], y, results) for y in _slice(known, seconds, seed)]
+    usual = results.record["seconds"] / len(results.record["parts"])  # where the time of a part is not known
+    rows = [_compared(parts[y["key"]], y, results) for y in _slice(known, usual, seconds, seed)]
     return pd.DataFrame(rows)
 
-def _slice(entries: list[dict], seconds: float, seed: int) -> list[dict]:
+def _slice(entries: list[dict], usual: float, seconds: float, seed: int) -> list[dict]:
     "Entries in random order, as many as fit; the shortest one if none does."
     order = np.random.default_rng(spawn(seed, "slice")).permutation(len(entries))
+    def cost(entry: dict) -> float: return usual if entry["seconds"] is None else entry["seconds"]
     chosen: list[dict] = []
     for k in order:
-        if sum(y["seconds"] for y in chosen) + entries[k]["seconds"] <= seconds: chosen.append(entries[k])
-    return chosen or [min(entries, key=lambda y: y["seconds"])]
+        if sum(map(cost, chosen)) + cost(entries[k]) <= seconds: chosen.append(entries[k])
+    return chosen or [min(entries, key=cost)]
 
 def _compared(part: Part, entry: dict, results: Results) -> dict:
     "Make a part again, and hold it against its rows."
@@ -497,7 +499,8 @@ def _compared(part: Part, entry: dict, results: Results) -> dict:
         made = PartStore(d).fill([part], {})[0]["tables"]
         for name, table in made.items(): table.to_csv(Path(d)/f"{name}.csv", index=False)
         made = {name: read_table(Path(d)/f"{name}.csv") for name in made}
-    worst = max(_apart(made[name], results[name].iloc[a:b]) for name, (a, b) in entry["rows"].items())
+    rows = {name: span for name, span in entry["rows"].items() if name != "seconds"}  # no clock agrees
+    worst = max(_apart(made[name], results[name].iloc[a:b]) for name, (a, b) in rows.items())
     return {"part": entry["part"], "agrees": worst <= part.rtol, "worst": worst, "rtol": part.rtol}
 
 def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:

@@ -28,6 +28,7 @@ import time
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -79,24 +80,38 @@ class _Launch:
         self.env = dict(env)
         self.server = server   # a KernelServer, or None to start a process of its own
         self.group = 0         # of processes
-        self.why = ""          # "timeout" or "ended" where it was killed from here
+        self.why = ""          # "timeout", "ended" or "interrupted" where it was stopped from here
+        self.clock = threading.Timer(_GRACE, self.kill)
+        self.clock.daemon = True
 
-    def kill(self, why: str = "") -> None:
+    def stop(self, why: str) -> None:
+        "Interrupt the kernel, so that its cell can save what it has; kill it soon after, or if asked again."
+        if self.why: return self.kill()
+        self.why = why
+        self._send(signal.SIGINT)
+        self.clock.start()
+
+    def kill(self) -> None:
         "Kill the kernel and what it has started."
-        self.why = self.why or why
+        self.clock.cancel()
+        self._send(getattr(signal, "SIGKILL", signal.SIGTERM))  # Windows has neither that nor groups
+
+    def _send(self, number: int) -> None:
         if not self.group: return
-        number = getattr(signal, "SIGKILL", signal.SIGTERM)  # Windows has neither that nor groups
-        for kill in (getattr(os, "killpg", os.kill), os.kill):  # a fork leads its group soon after its birth
+        for send in (getattr(os, "killpg", os.kill), os.kill):  # a fork leads its group soon after its birth
             with contextlib.suppress(OSError):
-                kill(self.group, number)
+                send(self.group, number)
                 return
+
+_GRACE = 10.  # seconds between an interrupt and a kill
 
 _LIVE: set[_Launch] = set()
 
 def end_all(folder: str | Path) -> int:
-    "Kill the kernels of this process that write notebooks somewhere in `folder`; how many there were."
+    "Stop the kernels of this process that write notebooks somewhere in `folder`; how many there were."
     mine = [x for x in list(_LIVE) if Path(folder) in x.out.parents]
-    for launch in mine: launch.kill("ended")
+    for launch in mine:
+        if not launch.why: launch.stop("ended")
     return len(mine)
 
 # %% ../../nbs/engine/10_notebooks.ipynb #465d0081
@@ -148,12 +163,13 @@ def execute(notebook: str | Path,
     At Ctrl-C and SIGTERM the kernel ends, nothing is kept, and KeyboardInterrupt is raised."""
     out = Path(out).absolute()
     environment = {"OMP_WAIT_POLICY": "PASSIVE"} | dict(os.environ) | dict(env or {})
-    with until_terminated(), _sockets() as folder:
+    with _sockets() as folder:
         launch = _Launch(folder, out, environment, server)
-        with _failure_named(Path(notebook), out, launch, timeout), atomic_path(out) as tmp:
+        with (_interruptible(launch), _failure_named(Path(notebook), out, launch, timeout),
+              atomic_path(out) as tmp):
             try: done = _papermill(notebook, tmp, parameters, launch, timeout, progress)
             except Exception:
-                _keep(tmp, failed_path(out))
+                if launch.why in ("", "timeout"): _keep(tmp, failed_path(out))
                 raise
             if wrong := _not_executed(done):
                 _keep(tmp, failed_path(out))
@@ -171,6 +187,27 @@ def _keep(tmp: Path, path: Path) -> None:
         if tmp.stat().st_size:
             with atomic_path(path) as copy: shutil.copyfile(tmp, copy)
 
+@contextlib.contextmanager
+def _interruptible(launch: _Launch) -> Iterator[None]:
+    "A block in which SIGINT and SIGTERM stop the kernel first; what they usually do follows after the block."
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    caught: list[int] = []
+    def handle(number, frame):
+        caught.append(number)
+        launch.stop("interrupted")
+    now: dict[int, Any] = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+    former = {n: x for n, x in now.items() if x not in (None, signal.SIG_IGN)}
+    for number in former: signal.signal(number, handle)
+    try: yield
+    finally:
+        for number, handler in former.items(): signal.signal(number, handler)
+        if caught:
+            usual = former[caught[0]]
+            if callable(usual): usual(caught[0], None)
+            raise KeyboardInterrupt
+
 def until_terminated():
     "SIGTERM as Ctrl-C, unless the program has a handler of its own."
     plain = signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
@@ -182,7 +219,7 @@ def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeou
     "Papermill's call, with our kernel and a clock that ends it."
     import papermill  # of the extra `run`
     manager = type("Manager", (_classes()[0],), {"launch": launch})
-    clock = threading.Timer(timeout or 0, launch.kill, ["timeout"])
+    clock = threading.Timer(timeout or 0, launch.stop, ["timeout"])
     clock.daemon = True
     if timeout is not None: clock.start()
     _LIVE.add(launch)
@@ -231,21 +268,24 @@ def _failure_named(notebook: Path, out: Path, launch: _Launch, timeout: float | 
     from papermill.exceptions import PapermillExecutionError
     def kept(): return f"; kept as {failed_path(out)}" if failed_path(out).exists() else ""
     try: yield
-    except PapermillExecutionError as e:
-        where = f"cell [{e.exec_count}] of {notebook.name}"
-        if "[Errno 28]" in e.evalue:
-            raise OSError(errno.ENOSPC, f"no space left on device, in {where}") from None
-        raise RunError(f"{where}: {e.ename}: {e.evalue}{kept()}", failed_path(out)) from None
-    except (DeadKernelError, RuntimeError) as e:
+    except (PapermillExecutionError, DeadKernelError, RuntimeError) as e:
         if launch.why == "timeout":
             raise TimeoutError(f"{notebook.name} did not end in {timeout:g} s{kept()}") from None
         if launch.why: raise Ended(f"{notebook.name} was ended") from None
+        if isinstance(e, PapermillExecutionError): raise _of_cell(e, notebook, out) from None
         if isinstance(e, DeadKernelError) or "ernel died" in str(e):
             died = f"the kernel of {notebook.name} died, killed perhaps{kept()}"
             raise KernelDied(died, failed_path(out)) from None
         if isinstance(e, RunError):
             raise RunError(f"{notebook.name}: {e}{kept()}", failed_path(out)) from None
         raise
+
+def _of_cell(e, notebook: Path, out: Path) -> Exception:
+    "The error of a cell, in our words."
+    where = f"cell [{e.exec_count}] of {notebook.name}"
+    if "[Errno 28]" in e.evalue: return OSError(errno.ENOSPC, f"no space left on device, in {where}")
+    kept = f"; kept as {failed_path(out)}" if failed_path(out).exists() else ""
+    return RunError(f"{where}: {e.ename}: {e.evalue}{kept}", failed_path(out))
 
 # %% ../../nbs/engine/10_notebooks.ipynb #f64cd345
 def imports_of(cells: list[str]) -> list[str]:
