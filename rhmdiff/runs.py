@@ -17,6 +17,7 @@ import json
 import linecache
 import os
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -942,7 +943,17 @@ def _client(scheduler, workers: int):
             scheduler = stack.enter_context(LocalCluster(
                 n_workers=workers, threads_per_worker=1, processes=True, dashboard_address=None,
                 memory_limit=None, silence_logs=50, local_directory=tempfile.gettempdir()))
-        yield stack.enter_context(Client(scheduler, timeout="60s"))
+        client = stack.enter_context(Client(scheduler, timeout="60s"))
+        if isinstance(scheduler, LocalCluster): client.register_plugin(_deaf())
+        yield client
+
+def _deaf():
+    "A plugin for workers that ignores the Ctrl-C of their terminal: `_end` tells them."
+    from distributed import WorkerPlugin
+    class Deaf(WorkerPlugin):
+        def setup(self, worker):
+            with contextlib.suppress(ValueError): signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return Deaf()
 
 @contextlib.contextmanager
 def _main_left_out() -> Iterator[None]:

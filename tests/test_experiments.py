@@ -254,10 +254,14 @@ SUSCEPTIBILITY = ROOT/"nbs"/"experiments"/"susceptibility.ipynb"
 def test_susceptibility_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SUSCEPTIBILITY)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert names_in(tmp_path/"results") == ["decay.png", "decays.csv", "exponents.csv", "peaks.csv",
-                                            "run.json", "susceptibility.csv", "susceptibility.png"]
+    assert names_in(tmp_path/"results") == ["decays.csv", "parts", "run.json", "susceptibility.csv"]
     table = pd.read_csv(tmp_path/"results"/"susceptibility.csv")
     assert len(table) == 16 and (table.chi.dropna() > 0).all()
+    record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
+    rows = [part["rows"]["susceptibility"] for part in record["parts"]]
+    assert rows == [[0, 4], [4, 8], [8, 12], [12, 16]]  # a part is a shape, a noise and a depth
+    text = shown(tmp_path, SUSCEPTIBILITY)
+    assert "under belief noise the peak of" in text and text.count("image/png") == 2
 
 
 @pytest.mark.parametrize("arguments, message", [
@@ -301,17 +305,21 @@ def test_the_reference_run_of_the_exponents_meets_its_target():
     assert len(table) == 4 * 8 * 11 * 2 and table.se[table.side == "data"].max() <= 0.01
 
 
-@pytest.mark.parametrize("name, files, table, rows", [
-    ("phases", ["depths.csv", "depths.png", "diagram.csv", "diagram.png", "points.csv", "run.json",
-                "single_grammars.csv"], "depths", 6),
-    ("speciation", ["collapse_times.png", "collapses.csv", "levels.csv", "onsets.csv", "run.json",
-                    "times.png"], "collapses", 4),
+@pytest.mark.parametrize("name, tables, rows, parts, finding", [
+    ("phases", ["depths", "diagram", "points", "single_grammars"], 6, 3 + 3 + 2 + 1,
+     "points of the phase diagram"),
+    ("speciation", ["collapses", "levels", "onsets"], 4, 2 + 2 * 2, "collapses onto one sequence"),
 ])
-def test_phases_and_speciation_smoke(tmp_path, name, files, table, rows):
-    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=ROOT/"nbs"/"experiments"/f"{name}.ipynb")
+def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, finding):
+    notebook = ROOT/"nbs"/"experiments"/f"{name}.ipynb"
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=notebook)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert sorted(p.name for p in (tmp_path/"results").iterdir()) == files
-    assert len(pd.read_csv(tmp_path/"results"/f"{table}.csv")) == rows
+    assert names_in(tmp_path/"results") == sorted([*(f"{x}.csv" for x in tables), "parts", "run.json"])
+    assert len(pd.read_csv(tmp_path/"results"/f"{tables[0]}.csv")) == rows
+    record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
+    assert len(record["parts"]) == parts
+    text = shown(tmp_path, notebook)
+    assert finding in text and text.count("image/png") == 2
 
 
 @pytest.mark.parametrize("name, arguments, message", [

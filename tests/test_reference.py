@@ -29,6 +29,8 @@ def test_no_committed_table_is_damaged(folder):
 @pytest.mark.parametrize("x", MEASURED, ids=lambda x: x.name)
 def test_a_slice_measured_again_agrees(x, capsys):
     "A seeded slice of the parts; what was compared is printed."
+    record = runs.read_results(REFERENCE/x.name).record
+    if record["code"] != x.code(): pytest.skip("older than its code, as its page says")
     table = runs.recompute(x, REFERENCE/x.name, SECONDS)
     with capsys.disabled():
         for row in table.itertuples():
