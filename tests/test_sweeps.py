@@ -101,6 +101,7 @@ def test_a_changed_notebook_must_be_planned_again(tmp_path):
     assert not {x.key for x in made.entries} & {x.key for x in again.entries}
 
 
+@pytest.mark.slow
 def test_a_library_that_changes_is_imported_anew(tmp_path, monkeypatch):
     "A warm kernel has imported modules; when the file of one changes, the next kernel has the new one."
     monkeypatch.syspath_prepend(tmp_path)
@@ -120,6 +121,7 @@ def test_a_library_that_changes_is_imported_anew(tmp_path, monkeypatch):
     for x in notebooks._SERVERS.values(): x.close()
 
 
+@pytest.mark.slow
 def test_figures_of_a_warm_kernel_are_those_of_a_cold_one(tmp_path):
     notebook = write_notebook(tmp_path/"n.ipynb", "k: int = 0", "from matplotlib import pyplot as plt",
                               "plt.plot([1, 2]);", "print(plt.get_backend())")
@@ -131,6 +133,7 @@ def test_figures_of_a_warm_kernel_are_those_of_a_cold_one(tmp_path):
     server.close()
 
 
+@pytest.mark.slow
 def test_a_run_has_a_gpu_for_itself(tmp_path, monkeypatch):
     "A stand-in for nvidia-smi tells of two GPUs: two blocks have one each, a third waits."
     stand_in = tmp_path/"nvidia-smi"
@@ -174,6 +177,7 @@ print(len(table), "rows")
 """
 
 
+@pytest.mark.slow
 def test_a_script_sweeps_at_its_top_level(tmp_path):
     "Two workers; nothing stands behind `if __name__ == '__main__'`."
     pytest.importorskip("distributed")
