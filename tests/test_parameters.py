@@ -18,7 +18,8 @@ CHANGED = {
         "sequences": {"sequences": 8}, "seed": {"seed": 1},
     },
     "denoisers": {
-        "v": {"v": 5}, "m": {"m": 3}, "s": {"s": 3}, "L": {"L": 3}, "networks": {"networks": ["encoder_decoder"]},
+        "v": {"v": 5}, "m": {"m": 3}, "s": {"s": 3}, "L": {"L": 3},
+        "networks": {"networks": ["encoder_decoder"]},
         "noises": {"noises": ["uniform"], "seeds": [1]}, "seeds": {"seeds": [1]}, "steps": {"steps": [5]},
         "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3}, "dim": {"dim": 8}, "layers": {"layers": 1},
         "sequences": {"sequences": 32}, "seed": {"seed": 1},
@@ -36,12 +37,13 @@ CHANGED = {
     },
     "phases": {
         "shapes": {"shapes": [[8, 2, 2], [4, 3, 2]]}, "depths": {"depths": [[2, 3], [2, 3]]},
-        "grammars": {"grammars": 4}, "trees": {"trees": 3}, "single": {"single": {"grammars": 3, "trees": 10}},
-        "diagram": {"diagram": {"2": [5]}}, "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
+        "grammars": {"grammars": 4}, "trees": {"trees": 3},
+        "single": {"single": {"grammars": 3, "trees": 10}}, "diagram": {"diagram": {"2": [5]}}, "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
     },
     "predictions": {
         "shapes": {"shapes": [[4, 2, 2, 3]]}, "noises": {"noises": ["uniform"]}, "grammars": {"grammars": 4},
-        "trees": {"trees": 4}, "size": {"size": 512}, "family_trees": {"family_trees": 10}, "seed": {"seed": 1},
+        "trees": {"trees": 4}, "size": {"size": 512}, "family_trees": {"family_trees": 10},
+        "seed": {"seed": 1},
     },
     "speciation": {
         "shapes": {"shapes": [[4, 2, 2, 2]], "sizes": [5]}, "noises": {"noises": ["masking"]},
