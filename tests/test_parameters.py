@@ -38,7 +38,8 @@ CHANGED = {
     "phases": {
         "shapes": {"shapes": [[8, 2, 2], [4, 3, 2]]}, "depths": {"depths": [[2, 3], [2, 3]]},
         "grammars": {"grammars": 4}, "trees": {"trees": 3},
-        "single": {"single": {"grammars": 3, "trees": 10}}, "diagram": {"diagram": {"2": [5]}}, "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
+        "single": {"single": {"grammars": 3, "trees": 10}}, "diagram": {"diagram": {"2": [5]}},
+        "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
     },
     "predictions": {
         "shapes": {"shapes": [[4, 2, 2, 3]]}, "noises": {"noises": ["uniform"]}, "grammars": {"grammars": 4},
