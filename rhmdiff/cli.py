@@ -155,7 +155,8 @@ def _known_seconds(*folders: Path) -> dict[str, float]:
     found: dict[str, float] = {}
     for folder in folders:
         with contextlib.suppress(ValueError, KeyError):
-            found |= {x["key"]: x["seconds"] for x in runs.read_results(folder).record["parts"]}
+            parts = runs.read_results(folder).record["parts"]
+            found |= {x["key"]: x["seconds"] for x in parts if x["seconds"] is not None}
     return found
 
 # %% ../nbs/13_cli.ipynb #d32ba3fe
@@ -344,8 +345,8 @@ def reference(experiment: str, dirty: bool, timeout: float | None, dry_run: bool
     work = runs.reference_folder().parent.parent/"runs"/f"{x.name}-reference"
     parameters = x.parameters | {"preset": "reference", "output": str(work)}
     if dry_run: return _would_run(x.name, x.notebook, parameters, work.with_suffix(".ipynb"))
-    commit, modified = runs.provenance()["commit"], runs.provenance()["modified"]
-    if not dirty and (modified or commit is None):
+    made = runs.provenance()
+    if not dirty and (made["modified"] or made["commit"] is None):
         raise ValueError("the tree has changes that no commit holds; commit them, or give --dirty")
     done = runs.run(x.notebook, parameters, work.with_suffix(".ipynb"), progress=True, timeout=timeout)
     replace_results(work, runs.reference_folder()/x.name)

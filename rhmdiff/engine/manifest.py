@@ -17,9 +17,8 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
-
 from ..core import atomic_path, check_int
+from .parts import claimed
 
 # %% ../../nbs/engine/09_manifest.ipynb #bc73dca2
 def combinations(grid: Mapping | Iterable[Mapping]  # name -> values, or the parameters of each run
@@ -133,15 +132,7 @@ def claim(manifest: Manifest,
          ) -> Iterator[bool]:
     "A block in which a run is this process's; False where it is another's. The lock ends with the process."
     manifest.folder.mkdir(parents=True, exist_ok=True)
-    lock = filelock.FileLock(manifest.folder/f".{entry.key}.lock", timeout=wait)
-    try: lock.acquire()
-    except filelock.Timeout:
-        yield False
-        return
-    try: yield True
-    finally:
-        with contextlib.suppress(OSError): Path(lock.lock_file).unlink(missing_ok=True)
-        lock.release()
+    with claimed(manifest.folder/f".{entry.key}.lock", wait) as mine: yield mine
 
 def is_complete(manifest: Manifest, entry: Entry) -> bool:
     "Whether a run is complete."

@@ -109,7 +109,7 @@ def names_of(module: str,            # its dotted name, to resolve relative impo
     imported: dict = {}
     for statement in (x for cell in cells for x in _statements(cell)):
         if isinstance(statement, (ast.Import, ast.ImportFrom)): imported |= _imported(statement, module)
-        for name in _makes(statement):
+        for name in sorted(_makes(statement)):
             if isinstance(statement, ast.Expr) and name in imported: continue  # a call of something imported
             same = made.setdefault(name, [])
             if isinstance(statement, (ast.FunctionDef, ast.ClassDef)) and statement.name == name: same.clear()
