@@ -26,14 +26,16 @@ help:
 	@echo 'make clean      remove what was built; make clean-all removes .venv as well'
 
 # The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
-# how long the install took: where torch is gigabytes that is most of the first `make book`.
+# how long the install took: where torch is gigabytes that is most of the first `make book`. pip compiles on one
+# core; compileall does it on all, and leaves out the tests. What doesn't compile is a template of some package.
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
 	@mkdir -p .venv; date +%s > .venv/started
 	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(BIN)/pip install -c constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(BIN)/pip install -c constraints.txt -e '.[fast,run,book,dev]'
+	$(if $(TORCH_INDEX),$(BIN)/pip install --no-compile -c constraints.txt --index-url $(TORCH_INDEX) torch)
+	$(BIN)/pip install --no-compile -c constraints.txt -e '.[fast,run,book,dev]'
+	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
 	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
 
 book: env
