@@ -37,11 +37,11 @@ TITLES = {
     "phase_transition_quick": "The same experiment, run while this book was built",
 }
 
-# Library pages that took longest when this was written, longest first: started last, one would end alone. Before
-# them, two that need no compiled kernels, which the page that measures compiles meanwhile.
-LONG = ("nbs/engine/10_notebooks", "nbs/11_runs", "nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/09_observables",
-        "nbs/tutorials/thesis_walkthrough", "nbs/engine/03_kernels", "nbs/07_sampling", "nbs/10_theory",
-        "nbs/engine/04_draws")
+# Library pages that took longest when this was written, longest first: started last, one would end alone.
+# Before them, two that need no compiled kernels, which the page that measures compiles meanwhile.
+LONG = ("nbs/engine/10_notebooks", "nbs/11_runs", "nbs/08_training", "nbs/tutorials/inside_a_network",
+        "nbs/09_observables", "nbs/tutorials/thesis_walkthrough", "nbs/engine/03_kernels", "nbs/07_sampling",
+        "nbs/10_theory", "nbs/engine/04_draws")
 
 
 @dataclass(frozen=True)

@@ -660,7 +660,7 @@ def read_grid(file: str | Path) -> tuple[str | None, list[dict], dict]:
 class Outcome:
     "What became of a run of a manifest."
     index: int
-    state: str           # complete, failed, or running (another process has it in hand)
+    state: str           # complete, failed, running (by another process), started (and was ended)
     made: bool = False   # by this call
     seconds: float = 0.
     error: str = ""

@@ -3,6 +3,7 @@ import contextlib
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -301,6 +302,48 @@ def test_a_scheduler_of_another_process(tmp_path, undisturbed):
         victim, = [p for p in psutil.Process(hand[1].pid).children() if "spawn_main" in " ".join(p.cmdline())]
         victim.kill()
         assert driver.wait(600) == 0, told(tmp_path)
+    finally:
+        for process in hand: process.terminate()
+        for process in hand: process.wait(60)
+    assert tables(tmp_path/"sweep") == undisturbed
+
+
+@pytest.fixture
+def two_hosts():
+    "Two network namespaces and a cable: what starts a command in each, and the address of the first."
+    if not shutil.which("ip"): pytest.skip("the command ip makes network namespaces")
+    names = [f"rhm{os.getpid()}{end}" for end in "ab"]
+    def ip(*words): return subprocess.run(["ip", *words], capture_output=True, text=True, check=True)
+    try:
+        try:
+            for name in names: ip("netns", "add", name)
+            ends = [("netns", names[0]), ("peer", "name", names[1], "netns", names[1])]
+            ip("link", "add", names[0], *ends[0], "type", "veth", *ends[1])
+            for k, name in enumerate(names, 1):
+                ip("-n", name, "addr", "add", f"10.77.0.{k}/24", "dev", name)
+                for device in ("lo", name): ip("-n", name, "link", "set", device, "up")
+        except subprocess.CalledProcessError as error:
+            pytest.skip(f"no network namespaces here: {error.stderr}")
+        yield [("ip", "netns", "exec", name) for name in names], "10.77.0.1"
+    finally:
+        for name in names: subprocess.run(["ip", "netns", "del", name], capture_output=True)
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_hosts(tmp_path, undisturbed, two_hosts):
+    "Scheduler and sweep on one host, a worker on each; they share files, and all else goes by network."
+    pytest.importorskip("distributed")
+    dask = Path(sys.executable).with_name("dask")
+    (first, second), address = two_hosts
+    address = f"tcp://{address}:8786"
+    hand = [start(tmp_path, *first, dask, "scheduler", "--port", 8786, "--no-dashboard")]
+    worker = (dask, "worker", address, "--nthreads", 1, "--no-dashboard")
+    hand += [start(tmp_path, *host, *worker) for host in (first, second)]
+    try:
+        runs.plan(tiny(tmp_path), GRID, tmp_path/"sweep", {"rest": 0.1})
+        driver = start(tmp_path, *first, RHM, "sweep", "run", "sweep", "--scheduler", address)
+        assert driver.wait(600) == 0, told(tmp_path)
+        for host in ("10.77.0.1", "10.77.0.2"): assert f"tcp://{host}:" in told(tmp_path)
     finally:
         for process in hand: process.terminate()
         for process in hand: process.wait(60)
