@@ -59,7 +59,7 @@ notebooks: env
 	$(call timed,library notebooks and walkthroughs,$(BIN)/nbdev_test --skip_folder_re '^([_.]|experiments)' --n_workers 2 --timing)
 
 pytest: env
-	$(call timed,pytest,$(BIN)/python -m pytest -m 'not slow' --durations 12 --durations-min 1)
+	$(call timed,pytest,$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow' --durations 12 --durations-min 1)
 
 check: test book
 	RHMDIFF_GRAMMARS=2000 $(BIN)/python -m pytest tests/test_grammar.py tests/test_inference.py -m 'not slow'

@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'DECAYS', 'SMALL_EXPERIMENT', 'MEMORIZATION_EXPERIMENT', 'GENERALIZATION_EXPERIMENT', 'cross_entropy',
            'denoising_loss', 'grammar_stream', 'stratified_times', 'Batch', 'noisy_batch', 'kl_from_bayes', 'Gap',
-           'bayes_gap', 'Bound', 'nelbo', 'Plan', 'History', 'fit', 'Experiment', 'run_experiment']
+           'bayes_gap', 'Bound', 'nelbo', 'divergence', 'Plan', 'History', 'fit', 'Experiment', 'run_experiment']
 
 # %% ../nbs/08_training.ipynb #bb6e300f
 import contextlib
@@ -330,6 +330,39 @@ def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
             terms.append((on_the_way + at_the_end + process.prior_nats * positions).cpu())
     each = torch.cat(terms)
     return Bound(each.mean().item(), each.std().item() / math.sqrt(n))
+
+# %% ../nbs/08_training.ipynb #17c2bfe9
+def divergence(reference: Callable,    # (x_t, t) -> logits (batch, n, v), on the CPU
+               model: Callable,        # the same, compared with it; on its own device if it is a network
+               process: Process,
+               leaves,                 # a grammar, (set, n) symbols, or a callable n -> leaves
+               n: int = 4096,          # noisy sequences, at least 2; a smaller set is repeated
+               seed: int = 0,
+               bins: int = 10,         # of noise level, in by_time
+               chunk_size: int = 1024, # sequences at a time
+              ) -> Gap:
+    """E KL(reference || model), nats per noised token, at t ~ U(0, 1), of sequences noised from `leaves`.
+
+    inf where the model excludes what the reference allows. With the exact denoiser for reference and its
+    grammar for leaves it is the Bayes gap."""
+    _check_trainable(process, model)
+    n = check_int("n", n, 2)
+    bins = check_int("bins", bins, 1)
+    size = check_int("chunk_size", chunk_size, 1)
+    x0 = _bound_data(leaves, n, seed, process, model)
+    times = stratified_times(n, spawn(seed, "times"))
+    sums = []
+    with _evaluating(model) as device:
+        noise = generator(spawn(seed, "noise"))
+        for x, t in zip(x0.split(size), times.split(size)):
+            x_t = process.sample(x, t, seed=noise)
+            logits = _answer(model, x_t.to(device), t.to(device), x0.shape[1], process.v).cpu()
+            with _evaluating(reference): expected = _answer(reference, x_t, t, x0.shape[1], process.v)
+            noised = process.noised(x_t)
+            apart = torch.where(noised, kl_from_bayes(expected, logits), 0.).sum(-1)
+            sums.append(torch.stack([apart, noised.sum(-1).double()], -1))
+    kl, tokens = torch.cat(sums).numpy().T
+    return Gap(*ratio_se(kl, tokens), _by_time(times.numpy(), kl, tokens, bins))
 
 # %% ../nbs/08_training.ipynb #b559c4b8
 WEIGHTS = {"flat": None,  # of a noise level, by name

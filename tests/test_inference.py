@@ -9,13 +9,14 @@ import pytest
 import torch
 from enumeration import FAMILIES, count, derivations, indices, many, specs
 from enumeration import posterior as enumerated
-from hypothesis import Phase, find, given, settings
+from hypothesis import Phase, assume, find, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
 from rhmdiff.diffusion import make_process
 from rhmdiff.grammar import HierarchicalGrammar
 from rhmdiff.inference import leaf_posterior, level_entropy, max_posterior, posterior, sample_posterior
+from rhmdiff.models import BayesDenoiser, RungDenoiser
 from rhmdiff.observables import mean_se, reconstruction
 
 
@@ -85,6 +86,44 @@ def test_posterior_samples_follow_the_joint_law(family):
     seen = np.append(seen[~small], seen[small].sum())
     expected = np.append(expected[~small], expected[small].sum())
     assert chisquare(seen[expected > 0], expected[expected > 0]).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("family", ["layered", "random", "ambiguous"])
+@many
+@given(st.data(), st.integers(0, 2**32), st.sampled_from(["masking", "uniform", "gaussian"]))
+def test_rungs_against_enumeration(family, data, seed, name):
+    "Every string of subtrees that are independent given the class, weighed by its evidence."
+    g = HierarchicalGrammar(data.draw(specs(family, max_derivations=300)))
+    assume(g.vocab[-1] > 1)
+    process = make_process(name, g)
+    t = torch.tensor(0.6).double()
+    y = process.sample(g.sample(2, seed=seed)[-1], t, seed=seed)
+    heard = process.log_evidence(y, t).exp().numpy()
+    trees = next(g.enumerate())
+    p = g.log_joint(trees).exp().numpy()
+    for k in range(g.depth + 1):
+        width = math.prod(g.arity[g.depth - k:])
+        mass = np.zeros((2, g.n_leaves, g.vocab[-1]))
+        for c in range(g.vocab[0]):
+            of_class = (trees[0][:, 0] == c).numpy()
+            words = trees[-1].numpy()[of_class].reshape(of_class.sum(), -1, width)
+            laws = [shares(words[:, j], p[of_class] / p[of_class].sum()) for j in range(words.shape[1])]
+            assume(math.prod(len(law) for law in laws) <= 20000)
+            for parts in itertools.product(*(law.items() for law in laws)):
+                x = list(itertools.chain(*(word for word, _ in parts)))
+                joint = p[of_class].sum() * math.prod(share for _, share in parts)
+                weight = joint * heard[:, range(g.n_leaves), x].prod(-1)
+                for i, a in enumerate(x): mass[:, i, a] += weight
+        answer = RungDenoiser(g, process, k).probabilities(y, t).numpy()
+        assert np.abs(answer - mass / mass.sum(-1, keepdims=True)).max() <= 1e-10
+    assert RungDenoiser(g, process, g.depth)(y, t).equal(BayesDenoiser(g, process)(y, t))
+
+
+def shares(words, weights) -> dict[tuple, float]:
+    "The weight of each word."
+    out: dict[tuple, float] = {}
+    for word, weight in zip(map(tuple, words), weights): out[word] = out.get(word, 0.) + weight
+    return out
 
 
 @settings(parent=many, max_examples=many.max_examples * 2)
