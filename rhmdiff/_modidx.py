@@ -1282,4 +1282,5 @@ d = { 'settings': { 'branch': 'main',
                                   'rhmdiff.training.nelbo': ('training.html#nelbo', 'rhmdiff/training.py'),
                                   'rhmdiff.training.noisy_batch': ('training.html#noisy_batch', 'rhmdiff/training.py'),
                                   'rhmdiff.training.run_experiment': ('training.html#run_experiment', 'rhmdiff/training.py'),
+                                  'rhmdiff.training.snapshots': ('training.html#snapshots', 'rhmdiff/training.py'),
                                   'rhmdiff.training.stratified_times': ('training.html#stratified_times', 'rhmdiff/training.py')}}}

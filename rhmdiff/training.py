@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['WEIGHTS', 'DECAYS', 'SMALL_EXPERIMENT', 'MEMORIZATION_EXPERIMENT', 'GENERALIZATION_EXPERIMENT', 'cross_entropy',
            'denoising_loss', 'grammar_stream', 'stratified_times', 'Batch', 'noisy_batch', 'kl_from_bayes', 'Gap',
-           'bayes_gap', 'Bound', 'nelbo', 'divergence', 'Plan', 'History', 'fit', 'Experiment', 'run_experiment']
+           'bayes_gap', 'Bound', 'nelbo', 'divergence', 'Plan', 'History', 'fit', 'snapshots', 'Experiment',
+           'run_experiment']
 
 # %% ../nbs/08_training.ipynb #bb6e300f
 import contextlib
@@ -13,7 +14,7 @@ import functools
 import inspect
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -832,6 +833,34 @@ def _check_fit(model, task: _Task) -> None:
     if task.validation is not None: _check_set("validation", task.validation, task.process, model)
     _check_grammar(model, task)
     _check_options(model, task)
+
+# %% ../nbs/08_training.ipynb #3be81373
+def snapshots(model: nn.Module,       # (x_t, t) -> logits; trained in place
+              process: Process,       # the noise it reads
+              leaves,                 # (set, n) symbols, or a callable n -> leaves, as in `fit`
+              at: Sequence[int],      # steps at which to stop, increasing
+              *,
+              device="auto",
+              **plan,                 # the fields of `Plan`, without steps, decay, ema and patience
+             ) -> Iterator[int]:
+    """Train as `fit` with the rate held constant after the warm-up, of 100 steps if not given. Each step of
+    `at` is yielded once it is taken, with the model in evaluation mode."""
+    at = [check_int("at", step, 1) for step in at]
+    if not at or any(a >= b for a, b in zip(at, at[1:])):
+        raise ValueError(f"at={at} must be steps, in increasing order")
+    for name in ("steps", "decay", "ema", "patience"):
+        if name in plan: raise ValueError(f"{name}={plan[name]} does not go with snapshots")
+    plan = {"warmup": 100} | plan
+    check_int("warmup", plan["warmup"])
+    whole = _plan_of(plan | dict(steps=at[-1], decay="constant", log_every=at[-1]))
+    task = _Task(process, leaves, whole, device=pick_device(device))
+    _check_fit(model, task)
+    run = _new_run(model, task)
+    for step in at:
+        model.train()
+        try: _train(run, replace(task, plan=replace(whole, steps=step)), None, step)
+        finally: model.eval()
+        yield step
 
 # %% ../nbs/08_training.ipynb #f3d5109b
 def _thesis_noise() -> dict: return dict(noise_scale=0.3, max_time=10.0, mode="cos")

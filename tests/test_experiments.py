@@ -141,6 +141,34 @@ def test_denoisers_smoke_and_resumption(tmp_path):
     assert len(record["parts"]) == len(triples)  # a part is one network
 
 
+MEMORIZATION = ROOT/"nbs"/"experiments"/"memorization.ipynb"
+
+
+def test_memorization_smoke(tmp_path):
+    "A row for each network and look; the page is shown from the tables."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=MEMORIZATION)
+    assert done.returncode == 0, done.stderr[-3000:]
+    course = pd.read_csv(tmp_path/"results"/"course.csv")
+    assert list(zip(course.P, course.number, course.step)) == [
+        (P, k, step) for k in (0, 1) for P in (4, 8) for step in (10, 24)]
+    assert (course.gap > 0).all() and (course.copying > 0).all()
+    assert (course.copied + course.novel <= 1 + 1e-9).all() and (course.near >= course.copied).all()
+    text = shown(tmp_path, MEMORIZATION)
+    assert text.count("image/png") == 5 and "network" in text
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-p", "noise", "belief"), "noise='belief' is not one of masking, uniform, gaussian"),
+    (("-p", "sizes", "[4, 40]"), "and twice as many as the largest set are needed"),
+    (("-p", "steps", "[20, 30, 40]"),
+     "steps=[20, 30, 40] must be one number, or one for each of sizes=[4, 8]"),
+])
+def test_memorization_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=MEMORIZATION)
+    assert done.returncode != 0 and message in done.stderr
+    assert not (tmp_path/"results").exists()
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("-p", "networks", "[transformer, cnn]"),
      "networks='cnn' is not one of transformer, encoder_decoder, unet"),

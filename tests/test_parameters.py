@@ -30,6 +30,12 @@ CHANGED = {
         "level": {"level": 0.3}, "training": {"training": 5}, "batch_size": {"batch_size": 8},
         "lr": {"lr": 1e-3}, "dim": {"dim": 8}, "seed": {"seed": 1},
     },
+    "memorization": {
+        "v": {"v": 5}, "m": {"m": 3}, "s": {"s": 3}, "L": {"L": 3}, "noise": {"noise": "uniform"},
+        "sizes": {"sizes": [4, 6]}, "networks": {"networks": 1}, "steps": {"steps": [20]},
+        "looks": {"looks": 3}, "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 8},
+        "sequences": {"sequences": 24}, "times": {"times": [0.5]}, "flips": {"flips": 0}, "seed": {"seed": 1},
+    },
     "exponents": {
         "shape": {"shape": [8, 3, 2]}, "depths": {"depths": [2, 3, 4]}, "noises": {"noises": ["masking"]},
         "points": {"points": 6}, "grammars": {"grammars": 4}, "trees": {"trees": 4}, "size": {"size": 256},
