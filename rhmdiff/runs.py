@@ -194,7 +194,9 @@ def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of ro
 def _home(function: Callable) -> Names:
     "The source in which a function is defined: the cells of the notebook that is running, or a module."
     if function.__module__ == "__main__" or "In" in function.__globals__:
-        home = names_of("notebook", function.__globals__.get("In", []))
+        cells = function.__globals__.get("In", [])
+        own = [cell for cell in cells if not cell.startswith("# Parameters\n")]  # those that papermill puts in
+        home = names_of("notebook", own)
         if function.__name__ in home.made: return home
         return names_of("notebook", _cells_with_functions(function))
     module = names_in(function.__module__)
