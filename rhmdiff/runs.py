@@ -195,7 +195,7 @@ def _home(function: Callable) -> Names:
     "The source in which a function is defined: the cells of the notebook that is running, or a module."
     if function.__module__ == "__main__" or "In" in function.__globals__:
         cells = function.__globals__.get("In", [])
-        own = [cell for cell in cells if not cell.startswith("# Parameters\n")]  # those that papermill puts in
+        own = [x for x in cells if not x.startswith("# Parameters\n")]  # those that papermill puts in
         home = names_of("notebook", own)
         if function.__name__ in home.made: return home
         return names_of("notebook", _cells_with_functions(function))
