@@ -58,8 +58,9 @@ sync: env
 notebooks: env
 	$(call timed,library notebooks and walkthroughs,$(BIN)/nbdev_test --skip_folder_re '^([_.]|experiments)' --n_workers 2 --timing)
 
+# Tests of one file run in one process, because they share what is costly to make, as a book.
 pytest: env
-	$(call timed,pytest,$(BIN)/python -m pytest -n 2 --dist loadgroup -m 'not slow' --durations 12 --durations-min 1)
+	$(call timed,pytest,$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' --durations 12 --durations-min 1)
 
 check: test book
 	RHMDIFF_GRAMMARS=2000 $(BIN)/python -m pytest tests/test_grammar.py tests/test_inference.py -m 'not slow'

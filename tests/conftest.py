@@ -13,14 +13,6 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the marks
-def pytest_collection_modifyitems(items):
-    "Where tests are spread over processes, those that share what is costly to make run in one."
-    for item in items:
-        for shared in {"book", "smoke"} & set(item.fixturenames):
-            item.add_marker(pytest.mark.xdist_group(shared))
-
-
 @pytest.fixture(scope="session")
 def root() -> Path:
     "The top of the repository."

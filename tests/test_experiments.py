@@ -169,6 +169,64 @@ def test_memorization_refused_before_any_work(tmp_path, arguments, message):
     assert not (tmp_path/"results").exists()
 
 
+SAMPLE_COMPLEXITY = ROOT/"nbs"/"experiments"/"sample_complexity.ipynb"
+
+
+def test_sample_complexity_smoke(tmp_path):
+    "A row for each network; a network is as far from the last rungs as the ladder allows."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SAMPLE_COMPLEXITY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    each = pd.read_csv(tmp_path/"results"/"each.csv")
+    assert set(each.kind) == {"unet", "shifted", "transformer"}
+    unets = each[each.kind == "unet"]
+    sizes = [(4, 2, [8, 16]), (4, 3, [12, 36]), (6, 2, [12, 24])]  # v m and v m^2
+    assert list(zip(unets.v, unets.m, unets.P)) == [(v, m, P) for v, m, both in sizes for P in both]
+    assert (each.gap > 0).all() and (each.stopped <= 8).all()
+    ladder = pd.read_csv(tmp_path/"results"/"ladder.csv")
+    assert len(ladder) == 3 * 2 * 2  # shapes, grammars, rungs below the exact denoiser
+    text = shown(tmp_path, SAMPLE_COMPLEXITY)
+    assert text.count("image/png") == 3 and "sequences" in text
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-p", "compared", "[5, 2, 2]"), "compared=[5, 2, 2] must be one of shapes=[[4, 2, 2], [4, 3, 2]]"),
+    (("-p", "shapes", "[[4, 2]]"), "shapes: [4, 2] must be a list of three numbers, [v, m, L]"),
+    (("-p", "powers", "[5]"), "powers=[5]: no set fits [v, m, L] = [4, 2, 2], which has 32 strings"),
+])
+def test_sample_complexity_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SAMPLE_COMPLEXITY)
+    assert done.returncode != 0 and message in done.stderr
+    assert not (tmp_path/"results").exists()
+
+
+LEARNED_TRANSITION = ROOT/"nbs"/"experiments"/"learned_transition.ipynb"
+
+
+def test_learned_transition_smoke(tmp_path):
+    "The last rung is the exact denoiser; the page is shown from the tables."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=LEARNED_TRANSITION)
+    assert done.returncode == 0, done.stderr[-3000:]
+    gaps = pd.read_csv(tmp_path/"results"/"gaps.csv")
+    assert (gaps[(gaps.who == "rung") & (gaps["at"] == gaps.L)].gap == 0).all()
+    assert (gaps[gaps.who == "network"].gap > 0).all()
+    classes = pd.read_csv(tmp_path/"results"/"classes.csv")
+    exact = classes[(classes.who == "rung") & (classes["at"] == classes.L)]
+    assert (exact.grammatical == 1).all()
+    text = shown(tmp_path, LEARNED_TRANSITION)
+    assert text.count("image/png") == 3 and "exact denoiser" in text
+
+
+@pytest.mark.parametrize("arguments, message", [
+    (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
+    (("-p", "times", "[0.5, 0.1, 0.9]"), "must be three levels at least, increasing"),
+    (("-p", "at", "[20, 2]"), "at=[20, 2] must increase"),
+])
+def test_learned_transition_refused_before_any_work(tmp_path, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=LEARNED_TRANSITION)
+    assert done.returncode != 0 and message in done.stderr
+    assert not (tmp_path/"results").exists()
+
+
 @pytest.mark.parametrize("arguments, message", [
     (("-p", "networks", "[transformer, cnn]"),
      "networks='cnn' is not one of transformer, encoder_decoder, unet"),

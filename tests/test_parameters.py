@@ -36,6 +36,22 @@ CHANGED = {
         "looks": {"looks": 3}, "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 8},
         "sequences": {"sequences": 24}, "times": {"times": [0.5]}, "flips": {"flips": 0}, "seed": {"seed": 1},
     },
+    "sample_complexity": {
+        "shapes": {"shapes": [[4, 2, 2]]}, "held_out": {"held_out": [[5, 2, 2]]}, "s": {"s": 3},
+        "noise": {"noise": "uniform"}, "powers": {"powers": [1]}, "networks": {"networks": 2},
+        "grammars": {"grammars": 3}, "compared": {"compared": [4, 3, 2]}, "kinds": {"kinds": ["shifted"]},
+        "compared_powers": {"compared_powers": [1]}, "steps": {"steps": 6},
+        "batch_size": {"batch_size": 4}, "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "layers": {"layers": 2},
+        "validation": {"validation": 6}, "patience": {"patience": 1}, "sequences": {"sequences": 16},
+        "seed": {"seed": 1},
+    },
+    "learned_transition": {
+        "shapes": {"shapes": [[5, 2, 2]]}, "held_out": {"held_out": [[5, 2, 2]]}, "s": {"s": 3},
+        "noises": {"noises": ["uniform"]}, "networks": {"networks": 2}, "at": {"at": [2, 10]},
+        "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 16},
+        "times": {"times": [0.2, 0.5, 0.8]}, "samples": {"samples": 24}, "sequences": {"sequences": 16},
+        "doubt": {"doubt": 0.3}, "seed": {"seed": 1},
+    },
     "exponents": {
         "shape": {"shape": [8, 3, 2]}, "depths": {"depths": [2, 3, 4]}, "noises": {"noises": ["masking"]},
         "points": {"points": 6}, "grammars": {"grammars": 4}, "trees": {"trees": 4}, "size": {"size": 256},
