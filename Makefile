@@ -27,7 +27,9 @@ help:
 
 # The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
 # how long the install took: where torch is gigabytes that is most of the first `make book`. pip compiles on one
-# core; compileall does it on all, and leaves out the tests. What doesn't compile is a template of some package.
+# core; compileall does it on all. It leaves out tests and large parts of packages that are seldom imported, which
+# Python compiles when they are. What doesn't compile is a template of some package.
+SELDOM := tests?|testing|_inductor|_dynamo|onnx|distributed|ao|sympy|sqlalchemy|pip|nltk|debugpy|mypy|networkx|playwright
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
@@ -35,7 +37,7 @@ env: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install --no-compile -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install --no-compile -c constraints.txt -e '.[fast,run,book,dev]'
-	@$(BIN)/python -m compileall -qq -j 0 -x '/tests?/' .venv/lib || true
+	@$(BIN)/python -m compileall -qq -j 0 -x '/($(SELDOM))/' .venv/lib || true
 	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
 
 book: env

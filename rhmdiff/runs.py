@@ -25,6 +25,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
@@ -53,7 +54,7 @@ from rhmdiff.engine.manifest import (
 )
 from .engine.notebooks import KernelDied, RunError
 from .engine.parts import FORMAT, Part, PartStore, joined
-from .engine.reach import Names, names_in, names_of, reach
+from .engine.reach import Names, Reach, names_in, names_of, reach
 
 # %% ../nbs/11_runs.ipynb #a0c1397b
 def literal(text: str):
@@ -184,21 +185,28 @@ def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of ro
 
     If the function has an argument `scratch`, it is given a folder for checkpoints that is kept until the
     part is done. A ValueError where the function reads the notebook's parameters, or does not take these."""
-    home = _home(function)
-    found = reach(home, [function.__name__], _parameter_names(home), _MACHINERY)
+    found = _reached(_home(function), function.__name__)
     if found.stopped:
         names = ", ".join(sorted(found.stopped))
         raise ValueError(f"{function.__name__} reads {names}, the parameters; pass it what it needs")
     return Part(function, arguments, found.hash, rtol)
+
+@cache
+def _names_of_cells(cells: tuple[str, ...]) -> Names: return names_of("notebook", cells)
+
+@cache
+def _reached(home: Names, function: str) -> Reach:
+    "What a function reaches; an experiment asks once for every part."
+    return reach(home, [function], _parameter_names(home), _MACHINERY)
 
 def _home(function: Callable) -> Names:
     "The source in which a function is defined: the cells of the notebook that is running, or a module."
     if function.__module__ == "__main__" or "In" in function.__globals__:
         cells = function.__globals__.get("In", [])
         own = [x for x in cells if not x.startswith("# Parameters\n")]  # those that papermill puts in
-        home = names_of("notebook", own)
+        home = _names_of_cells(tuple(own))
         if function.__name__ in home.made: return home
-        return names_of("notebook", _cells_with_functions(function))
+        return _names_of_cells(tuple(_cells_with_functions(function)))
     module = names_in(function.__module__)
     if module is None: raise ValueError(f"the source of {function.__name__} is not to be found")
     return module

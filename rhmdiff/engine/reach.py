@@ -12,7 +12,7 @@ import importlib.util
 import symtable
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, cached_property
 from pathlib import Path
 
 # %% ../../nbs/engine/07_reach.ipynb #43445b8e
@@ -49,20 +49,21 @@ class Unit:
     qualified: frozenset = field(repr=False)           # (name, attribute) where a dot follows a name
     imports: dict = field(repr=False, compare=False)   # made inside: name -> (module, name or None)
 
-    @property
+    @cached_property
     def digest(self) -> str:
         "A hash of the normal form."
         return hashlib.sha256(normal_form(list(self.nodes)).encode()).hexdigest()
 
 def _unit(module: str, name: str, nodes: Sequence[ast.stmt]) -> Unit:
     "The unit that these statements make."
-    inside = [x for node in nodes for x in ast.walk(_bare(node))]
+    bare = [_bare(node) for node in nodes]
+    inside = [x for node in bare for x in ast.walk(node)]
     dotted = [x for x in inside if isinstance(x, ast.Attribute)]
     pairs = {(x.value.id, x.attr) for x in dotted if isinstance(x.value, ast.Name)}
     made: dict = {}
     for x in inside:
         if isinstance(x, (ast.Import, ast.ImportFrom)): made |= _imported(x, module)
-    names = frozenset().union(*(_globals(node) for node in nodes))
+    names = frozenset().union(*map(_globals, bare))
     return Unit(module, name, tuple(nodes), names, frozenset(x.attr for x in dotted), frozenset(pairs), made)
 
 # %% ../../nbs/engine/07_reach.ipynb #a1e0c4e9
@@ -85,16 +86,16 @@ def _bare(node: ast.stmt) -> ast.stmt:
     return _NoAnnotations().visit(ast.parse(ast.unparse(node)).body[0])
 
 def _globals(node: ast.stmt) -> set[str]:
-    "The global names that a statement reads."
+    "The global names that a statement without annotations reads."
     def read(table) -> Iterator[str]:
         top = table.get_type() == "module"
         for symbol in table.get_symbols():
             if symbol.is_referenced() and (top or symbol.is_global()): yield symbol.get_name()
         for child in table.get_children(): yield from read(child)
-    return set(read(symtable.symtable(ast.unparse(_bare(node)), "<unit>", "exec")))
+    return set(read(symtable.symtable(ast.unparse(node), "<unit>", "exec")))
 
 # %% ../../nbs/engine/07_reach.ipynb #852f1259
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Names:
     "The top-level names of a source."
     module: str
