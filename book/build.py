@@ -44,6 +44,11 @@ LONG = ("nbs/engine/10_notebooks", "nbs/11_runs", "nbs/08_training", "nbs/tutori
         "nbs/10_theory", "nbs/engine/04_draws")
 
 
+# The figure that stands beside each answer of the page *Answers*, by the experiment that gives it.
+ANSWERS = {"phase_transition": "fig-class", "learned_transition": "fig-half-levels",
+           "memorization": "fig-crossing", "sample_complexity": "fig-gap-by-size"}
+
+
 @dataclass(frozen=True)
 class Page:
     "A notebook page: `name` is its place in the contents, `notebook` the file it is made of."
@@ -309,6 +314,26 @@ def figure(nb: dict, label: str) -> bytes:
     return base64.b64decode("".join(images[0]))
 
 
+def tagged(nb: dict, tag: str) -> str:
+    "The Markdown that the cell with a tag shows; nothing where there is no such cell."
+    cells = [c for c in code_cells(nb) if tag in c["metadata"].get("tags", [])]
+    shown = [o["data"].get("text/markdown", "") for c in cells for o in c["outputs"] if "data" in o]
+    return "\n\n".join("".join(text) for text in shown if text)
+
+
+def answer(nb: dict, sentences: int = 3) -> str:
+    "The first sentences of what a page has found, after the note of where it is from."
+    said = tagged(nb, "finding").partition("\n\n")[2]
+    return " ".join(re.split(r"(?:(?<=[.!?])|(?<=[.!?]\*\*))\s+(?=[A-Z*])", said)[:sentences])
+
+
+def claims(notebooks: list[dict]) -> str:
+    "What the literature claims and these pages find, as one table."
+    tables = [tagged(nb, "claims").splitlines() for nb in notebooks]
+    head = next((lines[:2] for lines in tables if lines), [])
+    return "\n".join(head + [line for lines in tables for line in lines[2:]])
+
+
 def states() -> str:
     "The page that lists the state of every experiment."
     from rhmdiff.runs import status
@@ -356,8 +381,13 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     for file in sorted(BOOK.rglob("*")):
         path = file.relative_to(BOOK)
         if file.is_file() and not left_out & set(path.parts): yield str(path), file.read_bytes()
+    answers = {}
     for page in [*executed, *plain]:
         nb = merged(page, executed[page]) if page in executed else read_json(ROOT/page.notebook)
+        name = Path(page.name).name
+        if page.experiment and name in ANSWERS:
+            answers[name] = nb
+            yield f"runs/answers/{name}.png", figure(nb, ANSWERS[name])
         if page.name == "nbs/experiments/phase_transition":
             yield "runs/phase_transition/class.png", figure(nb, "fig-class")
         yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
@@ -365,7 +395,9 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     results = results_of(front, executed[front])
     numbers = remembered(store/"findings.json", executed[front].name, lambda: findings(results))
     config = yaml.safe_load((BOOK/"_config.yml").read_text(encoding="utf-8"))
-    config["sphinx"]["config"]["myst_substitutions"] = {"phase_transition": numbers}
+    said = {name: answer(nb) for name, nb in answers.items()}
+    said["claims"] = claims([answers[name] for name in ANSWERS])
+    config["sphinx"]["config"]["myst_substitutions"] = {"phase_transition": numbers, "answers": said}
     yield "_config.yml", yaml.safe_dump(config).encode()
     listed = remembered(store/"states.json", key_of_states(), states)
     yield "status.md", (BOOK/"status.md").read_text(encoding="utf-8").replace("STATES", listed).encode()

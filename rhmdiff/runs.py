@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['literal', 'read_as', 'settings', 'machine', 'provenance', 'part', 'code_of', 'Results', 'read_results', 'read_table',
-           'save_results', 'measure', 'parameters_of', 'duration', 'source_note', 'Experiment', 'read_experiment',
-           'experiments', 'parts_of', 'status', 'reference_folder', 'recompute', 'Run', 'run', 'NotWritable',
-           'experiment_of', 'plan', 'read_grid', 'Outcome', 'walk', 'states', 'collect', 'save_tables', 'sweep',
-           'sweep_manifest', 'submit']
+           'save_results', 'measure', 'parameters_of', 'duration', 'source_note', 'Claim', 'claims_table', 'Experiment',
+           'read_experiment', 'experiments', 'parts_of', 'status', 'reference_folder', 'recompute', 'Run', 'run',
+           'NotWritable', 'experiment_of', 'plan', 'read_grid', 'Outcome', 'walk', 'states', 'collect', 'save_tables',
+           'sweep', 'sweep_manifest', 'submit']
 
 # %% ../nbs/11_runs.ipynb #8c9fe0d9
 import ast
@@ -15,6 +15,7 @@ import contextlib
 import hashlib
 import json
 import linecache
+import math
 import os
 import platform
 import signal
@@ -29,7 +30,7 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -55,6 +56,7 @@ from rhmdiff.engine.manifest import (
 from .engine.notebooks import KernelDied, RunError
 from .engine.parts import FORMAT, Part, PartStore, joined
 from .engine.reach import Names, Reach, names_in, names_of, reach
+from .plots import with_error
 
 # %% ../nbs/11_runs.ipynb #a0c1397b
 def literal(text: str):
@@ -385,6 +387,30 @@ def source_note(results: Results, name: str = "") -> str:
     what = ", ".join(f"`{x}`" for x in results.changed)
     again = f" `make reference EXP={name}` makes them anew." if name else ""
     return f"**These tables are older than their code, of which {what} has changed.**{again} {note}"
+
+# %% ../nbs/11_runs.ipynb #5215668a
+class Claim(NamedTuple):
+    "A number that the literature gives, and the one that is found here."
+    text: str       # what the number is, in Markdown
+    source: str     # who gives it, in Markdown
+    claimed: float
+    found: float    # nan where it was not reached
+    se: float       # standard error of what is found
+
+    @property
+    def verdict(self) -> str:
+        "reproduced, so many errors apart, without an error, or not reached."
+        if not math.isfinite(self.found): return "not reached"
+        if not self.se > 0: return "one measurement, without an error"
+        apart = (self.found - self.claimed) / self.se
+        side = "above" if apart > 0 else "below"
+        return "reproduced" if abs(apart) <= 2 else f"{abs(apart):.1f} errors {side}"
+
+def claims_table(claims: Iterable[Claim]) -> str:
+    "The claims as a table in Markdown."
+    rows = [["claim", "source", "claimed", "here", "verdict"], ["---"] * 5]
+    rows += [[x.text, x.source, f"{x.claimed:g}", with_error(x.found, x.se), x.verdict] for x in claims]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)
 
 # %% ../nbs/11_runs.ipynb #6fe5fe83
 @dataclass(frozen=True)
