@@ -72,7 +72,7 @@ def with_error(mean: float, se: float) -> str:  # such as "0.0634 ± 0.0012"
 # %% ../nbs/01_plots.ipynb #ce15f570
 def mean_text(values) -> str:  # numbers, nan where there is none
     "The mean of independent numbers with its error; 'not reached' where none is known."
-    values, = _arrays(values=values)
+    values = np.asarray(values, float)
     known = values[np.isfinite(values)]
     if not len(known): return "not reached"
     return with_error(known.mean(), known.std(ddof=1) / len(known)**0.5 if len(known) > 1 else np.nan)
