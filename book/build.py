@@ -388,8 +388,6 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
         if page.experiment and name in ANSWERS:
             answers[name] = nb
             yield f"runs/answers/{name}.png", figure(nb, ANSWERS[name])
-        if page.name == "nbs/experiments/phase_transition":
-            yield "runs/phase_transition/class.png", figure(nb, "fig-class")
         yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
     front = next(p for p in executed if p.name == "nbs/experiments/phase_transition")
     results = results_of(front, executed[front])

@@ -223,17 +223,6 @@ def test_sample_complexity_smoke(tmp_path):
     assert text.count("image/png") == 3 and "sequences" in text
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("-p", "compared", "[5, 2, 2]"), "compared=[5, 2, 2] must be one of shapes=[[4, 2, 2], [4, 3, 2]]"),
-    (("-p", "shapes", "[[4, 2]]"), "shapes: [4, 2] must be a list of three numbers, [v, m, L]"),
-    (("-p", "powers", "[5]"), "powers=[5]: no set fits [v, m, L] = [4, 2, 2], which has 32 strings"),
-])
-def test_sample_complexity_refused_before_any_work(tmp_path, arguments, message):
-    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SAMPLE_COMPLEXITY)
-    assert done.returncode != 0 and message in done.stderr
-    assert not (tmp_path/"results").exists()
-
-
 LEARNED_TRANSITION = ROOT/"nbs"/"experiments"/"learned_transition.ipynb"
 
 
@@ -251,13 +240,20 @@ def test_learned_transition_smoke(tmp_path):
     assert text.count("image/png") == 3 and "exact denoiser" in text
 
 
-@pytest.mark.parametrize("arguments, message", [
-    (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
-    (("-p", "times", "[0.5, 0.1, 0.9]"), "must be three levels at least, increasing"),
-    (("-p", "at", "[20, 2]"), "at=[20, 2] must increase"),
+@pytest.mark.parametrize("notebook, arguments, message", [
+    (SAMPLE_COMPLEXITY, ("-p", "compared", "[5, 2, 2]"),
+     "compared=[5, 2, 2] must be one of shapes=[[4, 2, 2], [4, 3, 2]]"),
+    (SAMPLE_COMPLEXITY, ("-p", "shapes", "[[4, 2]]"),
+     "shapes: [4, 2] must be a list of three numbers, [v, m, L]"),
+    (SAMPLE_COMPLEXITY, ("-p", "powers", "[5]"),
+     "powers=[5]: no set fits [v, m, L] = [4, 2, 2], which has 32 strings"),
+    (LEARNED_TRANSITION, ("-p", "noises", "[belief]"),
+     "noises='belief' is not one of masking, uniform, gaussian"),
+    (LEARNED_TRANSITION, ("-p", "times", "[0.5, 0.1, 0.9]"), "must be three levels at least, increasing"),
+    (LEARNED_TRANSITION, ("-p", "at", "[20, 2]"), "at=[20, 2] must increase"),
 ])
-def test_learned_transition_refused_before_any_work(tmp_path, arguments, message):
-    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=LEARNED_TRANSITION)
+def test_networks_refused_before_any_work(tmp_path, notebook, arguments, message):
+    done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=notebook)
     assert done.returncode != 0 and message in done.stderr
     assert not (tmp_path/"results").exists()
 
