@@ -240,6 +240,41 @@ def test_learned_transition_smoke(tmp_path):
     assert text.count("image/png") == 3 and "exact denoiser" in text
 
 
+DEPTH = ROOT/"nbs"/"experiments"/"depth.ipynb"
+
+
+def test_depth_smoke(tmp_path):
+    "A row for each network and look; the page is shown from the tables."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=DEPTH)
+    assert done.returncode == 0, done.stderr[-3000:]
+    course = pd.read_csv(tmp_path/"results"/"course.csv")
+    networks = [(2, 8), (3, 8), (2, 16)]  # of depth and width
+    assert list(zip(course.L, course.dim, course.step)) == [(*x, step) for x in networks for step in (10, 20)]
+    assert (course.gap > 0).all()
+    assert len(pd.read_csv(tmp_path/"results"/"rungs.csv")) == 2 + 3
+    text = shown(tmp_path, DEPTH)
+    assert text.count("image/png") == 3 and "budget" in text
+
+
+RULES = ROOT/"nbs"/"experiments"/"rules.ipynb"
+
+
+def test_rules_smoke(tmp_path):
+    "What is written under a head is grammatical as far as the head knows; the page is shown from the tables."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=RULES)
+    assert done.returncode == 0, done.stderr[-3000:]
+    mass = pd.read_csv(tmp_path/"results"/"mass.csv")
+    assert set(zip(mass.kind, mass.v, mass.step)) == {
+        (kind, v, step) for kind in ("unet", "transformer") for v in (4, 5) for step in (2, 6)}
+    assert mass.mass.between(0, 1).all()
+    heads = pd.read_csv(tmp_path/"results"/"heads.csv")
+    assert (heads[heads.put_on == "grammar"].valid == 1).all()
+    sibling = heads[(heads.put_on == "sibling") | (heads.trained == "sibling")]
+    assert (sibling[sibling.level == 1].valid == 1).all()
+    text = shown(tmp_path, RULES)
+    assert text.count("image/png") == 3 and "grammatical" in text
+
+
 @pytest.mark.parametrize("notebook, arguments, message", [
     (SAMPLE_COMPLEXITY, ("-p", "compared", "[5, 2, 2]"),
      "compared=[5, 2, 2] must be one of shapes=[[4, 2, 2], [4, 3, 2]]"),
@@ -251,6 +286,12 @@ def test_learned_transition_smoke(tmp_path):
      "noises='belief' is not one of masking, uniform, gaussian"),
     (LEARNED_TRANSITION, ("-p", "times", "[0.5, 0.1, 0.9]"), "must be three levels at least, increasing"),
     (LEARNED_TRANSITION, ("-p", "at", "[20, 2]"), "at=[20, 2] must increase"),
+    (DEPTH, ("-p", "varied", "[2, 4]"), "varied=[2, 4] must be [m, L], of productions=[2] and depths=[2, 3]"),
+    (DEPTH, ("-p", "steps", "10"), "steps=10 must be an integer"),
+    (DEPTH, ("-p", "networks", "3"), "grammars=2 must be networks=3 at least"),
+    (RULES, ("-p", "heads", "[sibling]"), "heads=['sibling'] must hold 'free'"),
+    (RULES, ("-p", "kinds", "[cnn]"), "kinds='cnn' is not one of unet, transformer"),
+    (RULES, ("-p", "dim", "10"), "dim=10 must be a multiple of 4"),
 ])
 def test_networks_refused_before_any_work(tmp_path, notebook, arguments, message):
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=notebook)

@@ -45,12 +45,27 @@ CHANGED = {
         "validation": {"validation": 6}, "patience": {"patience": 1}, "sequences": {"sequences": 16},
         "seed": {"seed": 1},
     },
+    "depth": {
+        "v": {"v": 5}, "productions": {"productions": [2, 3]}, "s": {"s": 3}, "depths": {"depths": [2]},
+        "noise": {"noise": "uniform"}, "grammars": {"grammars": 3}, "networks": {"networks": 2},
+        "steps": {"steps": 24}, "looks": {"looks": 3}, "batch_size": {"batch_size": 8},
+        "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "varied": {"varied": [2, 3]}, "widths": {"widths": [12]}, "times": {"times": [0.2, 0.5, 0.8]},
+        "samples": {"samples": 24}, "sequences": {"sequences": 16}, "seed": {"seed": 1},
+    },
     "learned_transition": {
         "shapes": {"shapes": [[5, 2, 2]]}, "held_out": {"held_out": [[5, 2, 2]]}, "s": {"s": 3},
         "noises": {"noises": ["uniform"]}, "networks": {"networks": 2}, "at": {"at": [2, 10]},
         "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 16},
         "times": {"times": [0.2, 0.5, 0.8]}, "samples": {"samples": 24}, "sequences": {"sequences": 16},
         "doubt": {"doubt": 0.3}, "seed": {"seed": 1},
+    },
+    "rules": {
+        "shape": {"shape": [4, 2, 3]}, "held_out": {"held_out": [4, 3, 2]}, "s": {"s": 3},
+        "noise": {"noise": "uniform"}, "kinds": {"kinds": ["unet"]}, "networks": {"networks": 2},
+        "at": {"at": [2, 5]}, "heads": {"heads": ["free"]},
+        "penalty": {"penalty": 5.0}, "batch_size": {"batch_size": 4},
+        "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "layers": {"layers": 2}, "times": {"times": [0.4]},
+        "sequences": {"sequences": 16}, "seed": {"seed": 1},
     },
     "exponents": {
         "shape": {"shape": [8, 3, 2]}, "depths": {"depths": [2, 3, 4]}, "noises": {"noises": ["masking"]},
