@@ -183,6 +183,12 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
     assert shown[2]["metadata"]["tags"] == ["definition"]
 
 
+def test_a_longer_test_is_folded_behind_what_runs_it(source_read):
+    shown = source_read.readable({"cells": [code("assert f()", tags=["skip-execution"])]})["cells"][0]
+    assert "hide-input" in shown["metadata"]["tags"] and shown["source"] == "assert f()"
+    assert "make test" in shown["metadata"]["mystnb"]["code_prompt_show"]
+
+
 def test_figures_take_their_name_and_caption(source_read):
     png, text_ = {"data": {"image/png": "", "text/plain": ""}}, {"data": {"text/plain": "0.3"}}
     figure = code('#| label: fig-a\n#| fig-cap: "Where $x$: \\"so\\""\nplot()', [text_, png])

@@ -49,7 +49,8 @@ CHANGED = {
         "v": {"v": 5}, "productions": {"productions": [2, 3]}, "s": {"s": 3}, "depths": {"depths": [2]},
         "noise": {"noise": "uniform"}, "grammars": {"grammars": 3}, "networks": {"networks": 2},
         "steps": {"steps": 24}, "looks": {"looks": 3}, "batch_size": {"batch_size": 8},
-        "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "varied": {"varied": [2, 3]}, "widths": {"widths": [12]}, "times": {"times": [0.2, 0.5, 0.8]},
+        "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "varied": {"varied": [2, 3]},
+        "widths": {"widths": [12]}, "times": {"times": [0.2, 0.5, 0.8]},
         "samples": {"samples": 24}, "sequences": {"sequences": 16}, "seed": {"seed": 1},
     },
     "learned_transition": {

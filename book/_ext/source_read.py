@@ -75,8 +75,10 @@ def prompt_of(cell: dict, directives: dict) -> str:
 def show_code(cell: dict, directives: dict, code: str, experiment: bool) -> None:
     "Mark, fold, hide or name a code cell."
     body, size = parse(code), len(code.splitlines())
+    tags = cell["metadata"].get("tags", [])
     if directives.get("echo") == "false": cell["metadata"].setdefault("tags", []).append("remove-input")
-    elif "parameters" in cell["metadata"].get("tags", []): fold(cell, "Parameters")
+    elif "parameters" in tags: fold(cell, "Parameters")
+    elif "skip-execution" in tags: fold(cell, "A longer test, which `make test` runs")
     elif {"export", "exporti", "exports"} & directives.keys():
         cell["metadata"].setdefault("tags", []).append("definition")
         if body and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body): fold(cell, "Imports")

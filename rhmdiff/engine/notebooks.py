@@ -250,9 +250,12 @@ class _Passed:
     def write(self, text: str) -> None: sys.stderr.write(text)
     def flush(self) -> None: sys.stderr.flush()
 
+_LEFT_OUT = "skip-execution"  # nbclient's tag of a cell that it does not execute
+
 def _not_executed(done) -> str | None:
     "What is wrong with a notebook that papermill thinks executed; None if nothing is."
-    code = [c for c in done.cells if c.cell_type == "code" and c.source.strip()]
+    code = [c for c in done.cells if c.cell_type == "code" and c.source.strip()
+            and _LEFT_OUT not in c.metadata.get("tags", [])]
     for cell in code:
         ended = [o for o in cell.outputs if o.output_type == "error"]
         if ended: return f"cell [{cell.execution_count}] ended the notebook with {ended[0].ename}"
