@@ -117,6 +117,9 @@ def run(experiment: str, given: tuple, preset: str | None, out: Path | None, tim
     out = out or Path("runs")/f"{name}-{parameters.get('preset', 'quick')}.ipynb"
     parameters = _typed(notebook, parameters)
     if dry_run: return _would_run(name, notebook, parameters, out)
+    if (x := runs.experiment_of(notebook)) and not parameters.get("show"):
+        _check_refused(notebook, parameters)
+        _say_replaced(_folder(parameters, out), x.settings(parameters))
     done = runs.run(notebook, parameters, out, progress=True, timeout=timeout)
     click.echo(f"{out} in {runs.duration(done.seconds)}")
     if done.folder is None: return
@@ -124,13 +127,38 @@ def run(experiment: str, given: tuple, preset: str | None, out: Path | None, tim
     click.echo(f"results in {done.folder}: {', '.join(tables)}")
 
 # %% ../nbs/13_cli.ipynb #ca038ec7
+def _check_refused(notebook: Path, parameters: Mapping) -> None:
+    "A ValueError for parameters that the notebook's own checks refuse; any other fault the run will tell."
+    from rhmdiff import runs
+    with contextlib.redirect_stdout(io.StringIO()):
+        try: runs.parts_of(notebook, parameters)
+        except ValueError: raise
+        except (Exception, SystemExit): return
+
+def _folder(parameters: Mapping, out: Path) -> Path:
+    "Where the results of a run go."
+    return Path(parameters.get("output") or out.with_suffix(""))
+
+def _say_replaced(folder: Path, p) -> None:
+    "Say that results of other parameters stand where those of a run are to go."
+    from rhmdiff import runs
+    try: there = runs.read_results(folder).record["parameters"]
+    except (ValueError, KeyError): return
+    new = runs.parameters_of(p)
+    other = [f"{k}={there.get(k)}" for k in new if there.get(k) != new[k]]
+    if not other: return
+    what = "their tables are replaced, their parts are kept"
+    click.echo(f"{folder} holds results of other parameters ({', '.join(other)}): {what}", err=True)
+
 def _would_run(name: str, notebook: Path, parameters: Mapping, out: Path) -> None:
     "Say which parts a run would make, and for how long."
     from rhmdiff import runs
     experiment = runs.experiment_of(notebook)
     if experiment is None: return click.echo(f"would run {notebook} and write {out}; its cost is not known")
     p = experiment.settings(parameters)
-    folder = Path(parameters.get("output") or out.with_suffix(""))
+    if p.show: return click.echo(f"would show the results in {p.show} and write {out}; nothing is measured")
+    folder = _folder(parameters, out)
+    _say_replaced(folder, p)
     cost = experiment.presets[p.preset].get("cost", "not stated")
     click.echo(f"would run {name}, preset {p.preset} (stated cost: {cost}), and write {out}")
     parts = runs.parts_of(notebook, parameters)
@@ -160,7 +188,14 @@ def _known_seconds(*folders: Path) -> dict[str, float]:
     return found
 
 # %% ../nbs/13_cli.ipynb #d32ba3fe
-@rhm.group(epilog=CODES)
+class _Sweep(click.Group):
+    "A group that says what it can do where it is given something else."
+    def resolve_command(self, ctx, args):
+        from rhmdiff.core import check_choice
+        check_choice("sweep command", args[0], self.commands)
+        return super().resolve_command(ctx, args)
+
+@rhm.group(cls=_Sweep, epilog=CODES)
 def sweep() -> None:
     "Run a notebook with many parameters: plan, run, status, table."
 
@@ -190,9 +225,21 @@ def plan(source: str, grid: tuple, given: tuple, preset: str | None, out: Path) 
     else:
         _, notebook, own = _found(source)
         each = runs.combinations(_grid(grid))
+    before = _complete(out)
     made = runs.plan(notebook, [_typed(notebook, own | more | x) for x in each], out)
+    left_out = len(before - {entry.key for entry in made.entries})
+    if left_out: click.echo(f"complete runs in {out} that are not of this plan: {left_out}; they stay there, "
+                            "and the tables leave them out", err=True)
     for entry in made.entries: click.echo(f"{entry.index:4d}  {entry.key}  {entry.label}")
     click.echo(f"{len(made.entries)} runs in {made.file}")
+
+def _complete(folder: Path) -> set[str]:
+    "The keys of the complete runs of the manifest in a folder, if there is one."
+    from rhmdiff import runs
+    from rhmdiff.engine.manifest import is_complete
+    if not (folder/"manifest.json").is_file(): return set()
+    made = runs.read_manifest(folder)
+    return {entry.key for entry in made.entries if is_complete(made, entry)}
 
 def _grid(grid: tuple[str, ...]) -> dict[str, list[str]]:
     "Values from NAME=A,B: what is in brackets is one value."

@@ -122,16 +122,23 @@ def settings(namespace: Mapping,           # the notebook's globals(), right aft
              if not k.startswith("_") and k not in ("In", "Out") and v is not presets
              and isinstance(v, _PLAIN) and k != "VARIANTS"}
     for k in given: check_choice("parameter", k, names)
-    if given.get("show"): return _shown_settings(str(given["show"]), values, others)
+    if given.get("show"): return _shown_settings(given, values, others)
     usual = "smoke" if os.environ.get("IN_TEST") else "quick"
     preset: Any = check_choice("preset", given.get("preset") or usual, presets)
     like = others | values[preset]
     read = {k: like[k] if given.get(k) is None else read_as(k, given[k], like[k]) for k in like}
     return SimpleNamespace(preset=preset, show=None, **read)
 
-def _shown_settings(folder: str, presets: Mapping[str, dict], others: Mapping) -> SimpleNamespace:
-    "The parameters of finished results; those that are younger than the results as in the preset."
+def _shown_settings(given: Mapping, presets: Mapping[str, dict], others: Mapping) -> SimpleNamespace:
+    """The parameters of finished results; those that are younger than the results as in the preset.
+
+    A ValueError for a parameter beside `show`: it would change nothing."""
+    folder = str(given["show"])
     made = read_results(folder).record["parameters"]
+    for name, x in given.items():
+        if name not in _ELSEWHERE and x not in (None, others.get(name)):
+            why = "whose results are shown as they are"
+            raise ValueError(f"{name}={x!r} stands beside show={folder!r}, {why}")
     return SimpleNamespace(**{**others, **presets.get(made["preset"], {}), **made, "show": folder})
 
 def _same_parameters(presets: Mapping[str, dict]) -> list[str]:
@@ -441,8 +448,12 @@ def read_experiment(notebook: str | Path) -> list[Experiment]:
         raise ValueError(f"notebook={str(notebook)!r} is no experiment: {why}")
     presets, variants = (_value(home, name) for name in ("PRESETS", "VARIANTS"))
     others = {k.arg: ast.literal_eval(k.value) for k in asked[0].keywords if k.arg}
-    each = {notebook.stem: {}, **variants}
-    return [Experiment(name, notebook, presets, others, own) for name, own in each.items()]
+    found = [Experiment(notebook.stem, notebook, presets, others)]
+    for name, own in variants.items():
+        cost = {"reference": {"cost": own.get("cost")}}
+        stated = {preset: x | cost.get(preset, {}) for preset, x in presets.items()}
+        found.append(Experiment(name, notebook, stated, others, {k: x for k, x in own.items() if k != "cost"}))
+    return found
 
 def _value(home: Names, name: str) -> dict:
     "The value of a constant of a notebook; an empty dictionary where it has none."

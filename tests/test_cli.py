@@ -71,7 +71,7 @@ def test_what_is_wrong_is_told_before_any_work(rhm, tmp_path):
         ([*plan, "seed=1,b", "--out", "s"], cli.USAGE, "run 1: seed='b'"),
         ([*plan, "seed=1", "--out", "file/s"], cli.NO_OUTPUT, "not a folder"),
         (["sweep", "run", "tiny.ipynb"], cli.USAGE, "is no manifest"),
-        (["sweep", "walk"], cli.USAGE, "No such command"),
+        (["sweep", "walk"], cli.USAGE, "command='walk' is not one of plan, run, status, table"),
     ]:
         ended, _, told = rhm(*arguments)
         assert ended == code and message in told, (arguments, told)
@@ -90,6 +90,18 @@ def test_a_dry_run_says_what_it_would_cost_and_a_run_what_it_made(rhm, tmp_path)
     arguments = ("run", "tiny.ipynb", "--preset", "smoke", "-p", "parts=5", "--out", "runs/tiny-smoke.ipynb")
     told = rhm(*arguments, "--dry-run")[1]
     assert told.strip().endswith("5 parts, 3 there, 2 to make"), "the time of new parts is not known"
+    others = "tiny-smoke holds results of other parameters (parts=3): their tables are replaced"
+    assert others in rhm(*arguments, "--dry-run")[2] and others in rhm(*arguments)[2]
+    shown = rhm("run", "tiny.ipynb", "--dry-run", "-p", "show=runs/tiny-smoke")[1]
+    assert "would show the results in runs/tiny-smoke" in shown and "nothing is measured" in shown
+    ended, _, told = rhm("run", "tiny.ipynb", "-p", "show=runs/tiny-smoke", "-p", "parts=4")
+    assert ended == cli.USAGE and "parts='4' stands beside show='runs/tiny-smoke'" in told
+
+
+def test_what_a_notebook_refuses_is_wrong_usage(rhm, tmp_path):
+    tiny(tmp_path, "if p.parts > 9: raise ValueError(f'parts={p.parts} are too many')")
+    ended, _, told = rhm("run", "tiny.ipynb", "--preset", "smoke", "-p", "parts=10")
+    assert ended == cli.USAGE and "parts=10 are too many" in told and names(tmp_path) == ["tiny.ipynb"]
 
 
 @pytest.mark.parametrize("number, code", [(signal.SIGINT, cli.INTERRUPTED), (signal.SIGTERM, cli.TERMINATED)])
@@ -158,6 +170,9 @@ def test_a_sweep_in_a_few_commands(rhm, tmp_path):
     assert [Path(x).name for x in written] == ["runs.csv", "numbers.csv", "sums.csv"]
     assert list(runs.read_table(tmp_path/"s"/"tables"/"sums.csv").seed) == [0] * 3 + [1] * 3 + [3] * 3
     assert not [x for x in names(tmp_path/"s") if "-tmp" in x or x.endswith(".lock")]
+    told = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0", "--grid", "seed=0,7",
+               "--out", "s")[2]
+    assert "complete runs in s that are not of this plan: 2; they stay there" in told
 
 
 def test_the_reference_results_are_replaced_as_a_whole(tmp_path):
