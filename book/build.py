@@ -249,8 +249,8 @@ def findings(results: Path) -> dict:
     top = found["curves"].query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
     text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "networks")}
     text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(int(halves.classes.iloc[0])),
-             "critical": value(critical)}
-    for name, away in (("below", -0.09), ("above", 0.09)):
+             "critical": value(critical), "chance": f"{1 / halves.classes.iloc[0]:.4g}"}
+    for name, away in (("below", -0.1), ("above", 0.1)):
         row = top.iloc[(top.t - (critical + away)).abs().argmin()]
         text |= {name: value(row["mean"], row.se), f"t_{name}": f"{row.t:.2f}"}
     for name, depth in (("shallow", shallow), ("deep", deep)):
@@ -260,7 +260,22 @@ def findings(results: Path) -> dict:
         ["noise", *(f"$L = {L}$" for L in depths)],
         [[n, *(value(half[n, L].half, half[n, L].half_se) for L in depths)] for n in asked["noises"]])
     gaps = found.tables.get("gaps", pd.DataFrame(columns=["noise", "depth", "gap", "se"]))
-    return text | {"gaps": gap_table(gaps), "network_depths": words(sorted(set(gaps.depth)))}
+    return text | {"gaps": gap_table(gaps), "network_depths": words(sorted(set(gaps.depth))),
+                   "lost_by_networks": lost_by_networks(found.tables.get("fates"), 1 / halves.classes.iloc[0])}
+
+
+def lost_by_networks(fates, chance: float) -> str:
+    "Where the class is half lost by networks at the greatest depth learned, beside the exact denoiser."
+    from rhmdiff.observables import transition
+    if fates is None: return "nothing is known of it here"
+    deepest = fates[fates.depth == fates.depth.max()]
+    said = []
+    for noise, rows in deepest.groupby("noise", sort=False):
+        noise = noise.replace("gaussian", "Gaussian")
+        curves = [rows[rows.source == x].groupby("t").same.mean() for x in ("network", "sampler")]
+        network, exact = (transition(c.index, c, high=1., low=chance).t for c in curves)
+        said.append(f"at $t$ = {network:.2f} instead of {exact:.2f} under {noise} noise")
+    return ", ".join(said)
 
 
 def words(numbers: list) -> str:
