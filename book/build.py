@@ -260,8 +260,9 @@ def findings(results: Path) -> dict:
         ["noise", *(f"$L = {L}$" for L in depths)],
         [[n, *(value(half[n, L].half, half[n, L].half_se) for L in depths)] for n in asked["noises"]])
     gaps = found.tables.get("gaps", pd.DataFrame(columns=["noise", "depth", "gap", "se"]))
+    lost = lost_by_networks(found.tables.get("fates"), 1 / halves.classes.iloc[0])
     return text | {"gaps": gap_table(gaps), "network_depths": words(sorted(set(gaps.depth))),
-                   "lost_by_networks": lost_by_networks(found.tables.get("fates"), 1 / halves.classes.iloc[0])}
+                   "lost_by_networks": lost}
 
 
 def lost_by_networks(fates, chance: float) -> str:

@@ -452,7 +452,8 @@ def read_experiment(notebook: str | Path) -> list[Experiment]:
     for name, own in variants.items():
         cost = {"reference": {"cost": own.get("cost")}}
         stated = {preset: x | cost.get(preset, {}) for preset, x in presets.items()}
-        found.append(Experiment(name, notebook, stated, others, {k: x for k, x in own.items() if k != "cost"}))
+        own = {k: x for k, x in own.items() if k != "cost"}
+        found.append(Experiment(name, notebook, stated, others, own))
     return found
 
 def _value(home: Names, name: str) -> dict:

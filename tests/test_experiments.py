@@ -256,6 +256,23 @@ def test_depth_smoke(tmp_path):
     assert text.count("image/png") == 3 and "budget" in text
 
 
+UNIVERSALITY = ROOT/"nbs"/"experiments"/"universality.ipynb"
+
+
+def test_universality_smoke(tmp_path):
+    "Without noise the class is certain but for ambiguous grammars; doubts and hints are small; the page is shown."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=UNIVERSALITY)
+    assert done.returncode == 0, done.stderr[-3000:]
+    curves = pd.read_csv(tmp_path/"results"/"curves.csv")
+    clean = curves[curves.t == 0]
+    sure = ~clean.kind.str.startswith("ambiguous")
+    assert (clean["mean"][sure] > 1 - 1e-12).all() and (clean["mean"][~sure] < 1).all()
+    ends = pd.read_csv(tmp_path/"results"/"ends.csv")
+    assert ends.doubt.between(0, 0.01).all() and ends.hint.between(0, 0.01).all()
+    text = shown(tmp_path, UNIVERSALITY)
+    assert text.count("image/png") == 2 and "kinds of grammar" in text
+
+
 RULES = ROOT/"nbs"/"experiments"/"rules.ipynb"
 
 
@@ -289,6 +306,8 @@ def test_rules_smoke(tmp_path):
     (DEPTH, ("-p", "varied", "[2, 4]"), "varied=[2, 4] must be [m, L], of productions=[2] and depths=[2, 3]"),
     (DEPTH, ("-p", "steps", "10"), "steps=10 must be an integer"),
     (DEPTH, ("-p", "networks", "3"), "grammars=2 must be networks=3 at least"),
+    (UNIVERSALITY, ("-p", "kinds", "[random, zipf]"), "kinds: 'zipf' must be zipf and a number"),
+    (UNIVERSALITY, ("-p", "kinds", "[ragged]"), "must hold random"),
     (RULES, ("-p", "heads", "[sibling]"), "heads=['sibling'] must hold 'free'"),
     (RULES, ("-p", "kinds", "[cnn]"), "kinds='cnn' is not one of unet, transformer"),
     (RULES, ("-p", "dim", "10"), "dim=10 must be a multiple of 4"),

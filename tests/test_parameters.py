@@ -68,6 +68,12 @@ CHANGED = {
         "lr": {"lr": 1e-3}, "dim": {"dim": 16}, "layers": {"layers": 2}, "times": {"times": [0.4]},
         "sequences": {"sequences": 16}, "seed": {"seed": 1},
     },
+    "universality": {
+        "shapes": {"shapes": [[5, 3, 2]]}, "shape": {"shape": [4, 3, 2]},
+        "kinds": {"kinds": ["random", "filtered 1"]}, "held_out": {"held_out": [5, 3, 2]}, "depths": {"depths": [1, 2]}, "leaves": {"leaves": 8},
+        "noise": {"noise": "uniform"}, "times": {"times": [0.2, 0.5, 0.8]}, "small": {"small": 0.01},
+        "grammars": {"grammars": 2}, "trees": {"trees": 5}, "seed": {"seed": 1},
+    },
     "exponents": {
         "shape": {"shape": [8, 3, 2]}, "depths": {"depths": [2, 3, 4]}, "noises": {"noises": ["masking"]},
         "points": {"points": 6}, "grammars": {"grammars": 4}, "trees": {"trees": 4}, "size": {"size": 256},
