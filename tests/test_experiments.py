@@ -260,7 +260,7 @@ UNIVERSALITY = ROOT/"nbs"/"experiments"/"universality.ipynb"
 
 
 def test_universality_smoke(tmp_path):
-    "Without noise the class is certain but for ambiguous grammars; doubts and hints are small; the page is shown."
+    "Without noise the class is certain but for ambiguous grammars; doubts and hints are small."
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=UNIVERSALITY)
     assert done.returncode == 0, done.stderr[-3000:]
     curves = pd.read_csv(tmp_path/"results"/"curves.csv")

@@ -70,7 +70,8 @@ CHANGED = {
     },
     "universality": {
         "shapes": {"shapes": [[5, 3, 2]]}, "shape": {"shape": [4, 3, 2]},
-        "kinds": {"kinds": ["random", "filtered 1"]}, "held_out": {"held_out": [5, 3, 2]}, "depths": {"depths": [1, 2]}, "leaves": {"leaves": 8},
+        "kinds": {"kinds": ["random", "filtered 1"]}, "held_out": {"held_out": [5, 3, 2]},
+        "depths": {"depths": [1, 2]}, "leaves": {"leaves": 8},
         "noise": {"noise": "uniform"}, "times": {"times": [0.2, 0.5, 0.8]}, "small": {"small": 0.01},
         "grammars": {"grammars": 2}, "trees": {"trees": 5}, "seed": {"seed": 1},
     },
