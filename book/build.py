@@ -45,8 +45,9 @@ LONG = ("nbs/engine/10_notebooks", "nbs/11_runs", "nbs/08_training", "nbs/tutori
 
 
 # The figure that stands beside each answer of the page *Answers*, by the experiment that gives it.
-ANSWERS = {"phase_transition": "fig-class", "learned_transition": "fig-half-levels",
-           "memorization": "fig-crossing", "sample_complexity": "fig-gap-by-size"}
+ANSWERS = {"phase_transition": "fig-class", "universality": "fig-factors",
+           "learned_transition": "fig-half-levels", "memorization": "fig-crossing", "depth": "fig-depth",
+           "sample_complexity": "fig-gap-by-size", "rules": "fig-excess"}
 
 
 @dataclass(frozen=True)
