@@ -289,7 +289,7 @@ def test_rules_smoke(tmp_path):
     sibling = heads[(heads.put_on == "sibling") | (heads.trained == "sibling")]
     assert (sibling[sibling.level == 1].valid == 1).all()
     text = shown(tmp_path, RULES)
-    assert text.count("image/png") == 3 and "grammatical" in text
+    assert text.count("image/png") == 4 and "grammatical" in text
 
 
 @pytest.mark.parametrize("notebook, arguments, message", [
