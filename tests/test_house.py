@@ -114,6 +114,12 @@ def test_directives_head_their_cells_and_figures_have_captions(path):
         if "label:" in head: assert re.search(r"#\| label: fig-[\w-]+\n#\| fig-cap: .+", head), c["id"]
 
 
+def test_no_two_pages_label_a_figure_alike():
+    labels = [(m, p) for p in NOTEBOOKS for m in re.findall(r"#\| label: ([\w-]+)", (ROOT/p).read_text("utf-8"))]
+    repeated = {m for m, _ in labels if [label for label, _ in labels].count(m) > 1}
+    assert not repeated, [x for x in labels if x[0] in repeated]
+
+
 def test_every_notebook_is_in_the_book():
     toc = yaml.safe_load((ROOT/"book"/"_toc.yml").read_text(encoding="utf-8"))
     listed = [chapter["file"] for part in toc["parts"] for chapter in part["chapters"]]
