@@ -63,19 +63,20 @@ def title(ax, text: str) -> None:
 
 # %% ../nbs/01_plots.ipynb #2231f63f
 def with_error(mean: float, se: float) -> str:  # such as "0.0634 ± 0.0012"
-    "To two digits of the error, six at most; to three where there is none; a dash for no number."
+    "To two digits of the error, six at most; where there is none to three, or none; a dash for no number."
     if not np.isfinite(mean): return "–"
-    if not (np.isfinite(se) and se > 0): return f"{mean:.3f}"
+    if not (np.isfinite(se) and se > 0): return f"{mean:.3f}" if abs(mean) < 100 else f"{mean:.0f}"
     digits = int(np.clip(1 - np.floor(np.log10(se)), 0, 6))
     return f"{mean:.{digits}f} ± {se:.{digits}f}"
 
 # %% ../nbs/01_plots.ipynb #ce15f570
 def mean_text(values) -> str:  # numbers, nan where there is none
-    "The mean of independent numbers with its error; 'not reached' where none is known."
+    "The mean of those known, with its error and, where not all are, their count; 'not reached' of none."
     values = np.asarray(values, float)
     known = values[np.isfinite(values)]
     if not len(known): return "not reached"
-    return with_error(known.mean(), known.std(ddof=1) / len(known)**0.5 if len(known) > 1 else np.nan)
+    said = with_error(known.mean(), known.std(ddof=1) / len(known)**0.5 if len(known) > 1 else np.nan)
+    return said if len(known) == len(values) else f"{said} ({len(known)} of {len(values)})"
 
 # %% ../nbs/01_plots.ipynb #58689205
 def colours(k: int) -> list[tuple[float, float, float]]:  # k RGB triples in [0, 1]
