@@ -28,7 +28,8 @@ help:
 # The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
 # how long the install took: where torch is gigabytes that is most of the first `make book`. pip compiles on one
 # core; compileall does it on all. It leaves out tests and large parts of packages that are seldom imported, which
-# Python compiles when they are. What doesn't compile is a template of some package.
+# Python compiles when they are. What doesn't compile is a template of some package. The kernels of exact inference
+# are compiled meanwhile, or two pages and tests that start together would both do it.
 SELDOM := tests?|testing|_inductor|_dynamo|onnx|distributed|ao|sympy|sqlalchemy|pip|nltk|debugpy|mypy|networkx|playwright
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
@@ -37,7 +38,8 @@ env: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install --no-compile -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install --no-compile -c constraints.txt -e '.[fast,run,book,dev]'
-	@$(BIN)/python -m compileall -qq -j 0 -x '/($(SELDOM))/' .venv/lib || true
+	@$(BIN)/python -c 'from rhmdiff.engine.kernels import compile_kernels; compile_kernels()' & \
+	$(BIN)/python -m compileall -qq -j 0 -x '/($(SELDOM))/' .venv/lib; wait
 	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
 
 book: env

@@ -38,10 +38,8 @@ TITLES = {
 }
 
 # Library pages that took longest when this was written, longest first: started last, one would end alone.
-# Before them, two that need no compiled kernels, which the page that measures compiles meanwhile.
-LONG = ("nbs/engine/10_notebooks", "nbs/11_runs", "nbs/08_training", "nbs/tutorials/inside_a_network",
-        "nbs/09_observables", "nbs/tutorials/thesis_walkthrough", "nbs/engine/03_kernels", "nbs/07_sampling",
-        "nbs/10_theory", "nbs/engine/04_draws")
+LONG = ("nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/07_sampling",
+        "nbs/tutorials/thesis_walkthrough", "nbs/10_theory", "nbs/11_runs", "nbs/engine/03_kernels")
 
 
 # The figure that stands beside each answer of the page *Answers*, by the experiment that gives it.

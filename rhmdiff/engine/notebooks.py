@@ -147,6 +147,22 @@ def _classes() -> tuple:
 
     return Manager, Provisioner
 
+_ENGINE = "rhmdiff"  # its name among the engines of papermill
+
+@cache
+def _register_engine() -> None:
+    "Tell papermill of an engine that saves a notebook once, when it ends, however it ends."
+    from papermill.engines import NBClientEngine, papermill_engines
+    from papermill.iorw import write_ipynb
+
+    class Engine(NBClientEngine):
+        @classmethod
+        def execute_notebook(cls, nb, kernel_name, output_path=None, **kw):
+            try: return super().execute_notebook(nb, kernel_name, **kw)
+            finally: write_ipynb(nb, output_path)
+
+    papermill_engines.register(_ENGINE, Engine)
+
 # %% ../../nbs/engine/10_notebooks.ipynb #37fdd73f
 def execute(notebook: str | Path,
             parameters: Mapping,          # of its parameters cell
@@ -224,9 +240,10 @@ def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeou
     if timeout is not None: clock.start()
     _LIVE.add(launch)
     _calm_loop()
+    _register_engine()
     try:
         return papermill.execute_notebook(
-            str(notebook), str(tmp), dict(parameters), progress_bar=False, kernel_name="python3",
+            str(notebook), str(tmp), dict(parameters), _ENGINE, progress_bar=False, kernel_name="python3",
             stderr_file=_Passed() if progress else None, start_timeout=300, iopub_timeout=60,
             kernel_manager_class=manager, shutdown_kernel="immediate")
     finally:
