@@ -26,11 +26,11 @@ help:
 	@echo 'make clean      remove what was built; make clean-all removes .venv as well'
 
 # The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
-# how long the install took: where torch is gigabytes that is most of the first `make book`. pip compiles on one
-# core; compileall does it on all. It leaves out tests and large parts of packages that are seldom imported, which
-# Python compiles when they are. What doesn't compile is a template of some package. The kernels of exact inference
-# are compiled meanwhile, or two pages and tests that start together would both do it.
-SELDOM := tests?|testing|_inductor|_dynamo|onnx|distributed|ao|sympy|sqlalchemy|pip|nltk|debugpy|mypy|networkx|playwright
+# how long the install took: where torch is gigabytes that is most of the first `make book`. pip would compile all
+# packages on one core. What is imported here is compiled on two, and with it the kernels of exact inference, which
+# two pages or tests that start together would both do.
+IMPORTED := rhmdiff.cli, papermill, nbclient, ipykernel.kernelapp, ipykernel.debugger, distributed, scipy.stats, \
+  jupyter_book.cli.main, sphinx.cmd.build, sphinx_book_theme, myst_nb, bs4, nbdev.test, pytest, hypothesis
 env: .venv/installed
 .venv/installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
@@ -38,8 +38,9 @@ env: .venv/installed
 	$(PYTHON) -m venv .venv
 	$(if $(TORCH_INDEX),$(BIN)/pip install --no-compile -c constraints.txt --index-url $(TORCH_INDEX) torch)
 	$(BIN)/pip install --no-compile -c constraints.txt -e '.[fast,run,book,dev]'
-	@$(BIN)/python -c 'from rhmdiff.engine.kernels import compile_kernels; compile_kernels()' & \
-	$(BIN)/python -m compileall -qq -j 0 -x '/($(SELDOM))/' .venv/lib; wait
+	@unset PYTHONDONTWRITEBYTECODE; \
+	$(BIN)/python -c 'from rhmdiff.engine.kernels import compile_kernels; compile_kernels()' & \
+	$(BIN)/python -Xfrozen_modules=off -c 'import $(IMPORTED)'; wait
 	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
 
 book: env

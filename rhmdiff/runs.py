@@ -644,7 +644,9 @@ def _check_parameters(notebook: Path, parameters: Mapping) -> dict:
 
 def experiment_of(notebook: str | Path) -> Experiment | None:
     "The experiment of a notebook; None where the notebook is none."
-    home = names_of("notebook", _cells(Path(notebook)))
+    cells = _cells(Path(notebook))
+    if not any("PRESETS" in cell for cell in cells): return None
+    home = names_of("notebook", cells)
     return read_experiment(notebook)[0] if "PRESETS" in home.made and _calls(home, "settings") else None
 
 # %% ../nbs/11_runs.ipynb #6482fc7a

@@ -321,10 +321,13 @@ def imports_of(cells: list[str]) -> list[str]:
     return list(found)
 
 # %% ../../nbs/engine/10_notebooks.ipynb #7b371ce6
+_OF_KERNELS = ("ipykernel.kernelapp", "ipykernel.ipkernel", "ipykernel.debugger", "IPython",
+               "IPython.core.completerlib", "IPython.extensions.storemagic")  # what every kernel imports
+
 def serve(handle: int, modules: list[str], prepare: str = "", argument: str = "") -> None:
     "Import modules, call `prepare` (module:function), then fork a kernel for every request on a socket."
     os.environ["MPLBACKEND"] = "module://matplotlib_inline.backend_inline"  # as a kernel has it
-    for name in ["ipykernel.kernelapp", "ipykernel.ipkernel", "IPython", *modules]:
+    for name in [*_OF_KERNELS, *modules]:
         with contextlib.suppress(Exception): importlib.import_module(name)
     if prepare:
         module, _, function = prepare.partition(":")
@@ -408,7 +411,8 @@ class KernelServer:
                 "serve(*json.loads(sys.argv[1]))")
         with theirs:
             handle = theirs.fileno()
-            command = [sys.executable, "-c", code, json.dumps([handle, modules, *prepare])]
+            started = [sys.executable, "-Xfrozen_modules=off"]  # as a kernel is, for its debugger
+            command = [*started, "-c", code, json.dumps([handle, modules, *prepare])]
             self.process = subprocess.Popen(command, pass_fds=[handle], stdin=subprocess.DEVNULL,
                                             env=os.environ | dict(env), start_new_session=True)
         self.lines = self.socket.makefile("rw", encoding="utf-8")
