@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
+CHROMIUM = Path("/usr/bin/chromium")
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +32,17 @@ def book(tmp_path_factory) -> Path:
     done = subprocess.run(command, capture_output=True, text=True, encoding="utf-8")
     assert done.returncode == 0, done.stdout + done.stderr
     return to/"_build"/"html"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    "Headless Chromium; where there is none the test skips, or fails if RHMDIFF_REQUIRE_BROWSER is set."
+    if not CHROMIUM.exists():
+        reason = f"no {CHROMIUM}: on Debian, apt-get install chromium fonts-dejavu-core fonts-liberation"
+        if os.environ.get("RHMDIFF_REQUIRE_BROWSER"): pytest.fail(reason)
+        pytest.skip(reason)
+    playwright = pytest.importorskip("playwright.sync_api")
+    with playwright.sync_playwright() as p:
+        running = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        yield running
+        running.close()

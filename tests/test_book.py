@@ -12,7 +12,6 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-CHROMIUM = Path("/usr/bin/chromium")
 FRAME = {"genindex", "search"}  # pages that Sphinx adds
 
 
@@ -144,20 +143,6 @@ def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(page
     shown = ".citation, .footnote, dl.citation > dt, [role=doc-biblioentry]"
     entries = body(pages[book/"references.html"]).select(shown)
     assert len(keys) == len(set(keys)) == len(entries)
-
-
-@pytest.fixture(scope="module")
-def browser():
-    "Headless Chromium; where there is none the test skips, or fails if RHMDIFF_REQUIRE_BROWSER is set."
-    if not CHROMIUM.exists():
-        reason = f"no {CHROMIUM}: on Debian, apt-get install chromium fonts-dejavu-core fonts-liberation"
-        if os.environ.get("RHMDIFF_REQUIRE_BROWSER"): pytest.fail(reason)
-        pytest.skip(reason)
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as p:
-        running = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
-        yield running
-        running.close()
 
 
 def visit(browser, path: Path) -> dict:
