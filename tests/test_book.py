@@ -1,7 +1,6 @@
 """The book: complete, its links whole, no error in a browser; how it is put together, and kept."""
 import importlib.util
 import json
-import os
 import re
 import shutil
 import sys

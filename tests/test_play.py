@@ -26,7 +26,8 @@ def page(browser, root, tmp_path_factory):
     "A page with nothing but the script; what goes wrong on it fails the test."
     file = tmp_path_factory.mktemp("play")/"play.html"
     script = (root/"book"/"assets"/"play.js").as_uri()
-    file.write_text(f'<!doctype html><title>play</title><div id="play"></div><script src="{script}"></script>')
+    body = f'<div id="play"></div><script src="{script}"></script>'
+    file.write_text(f"<!doctype html><title>play</title>{body}", encoding="utf-8")
     page, faults = browser.new_page(), []
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
@@ -81,7 +82,7 @@ def test_the_mean_field_is_that_of_the_library(page, v, m, s):
 
 
 def test_its_grammars_are_random_hierarchy_models(page):
-    "At each level m v different strings; over 500 grammars each of the 16 strings is dealt as often as any other."
+    "At each level m v different strings; over 500 grammars each of the 16 is dealt as often as any."
     def strings(seed):
         level, = page.evaluate("""seed => play.model.randomGrammar(4, 2, 2, 1, seed).levels.map(
             x => ({parent: Array.from(x.parent), children: Array.from(x.children)}))""", seed)
@@ -112,7 +113,8 @@ def test_more_noise_only_takes_away(page):
 
 def test_an_example_has_an_address(page):
     "Shape, grammar, sentence, noise, masks and guess come back from it; what is out of bounds is bounded."
-    told = show(page, noise="masking", v=8, m=2, s=2, L=3, grammar=5, sentence=7, t=0.4, masked="0.3", guess=0.6)
+    told = show(page, noise="masking", v=8, m=2, s=2, L=3, grammar=5, sentence=7, t=0.4, masked="0.3",
+                guess=0.6)
     assert told.startswith("t = 0.40: class ") and told.endswith("chance 0.13, 2 masked by hand")
     first = page.url
     assert show(page, noise="belief", v=16, m=4, s=2, L=4, t=0.62).endswith("chance 0.06, critical 0.80")

@@ -37,7 +37,8 @@ function rhmModel() {
   // It is made of rules[l][a][k], production k of symbol a of level l, and of weights[l][a][k].
   function grammarOf({vocab, rules, weights, prior}) {
     const levels = rules.map((level, l) => {
-      const all = level.flatMap((own, a) => own.map((children, k) => ({a, children, weight: weights[l][a][k]})));
+      const all = level.flatMap((own, a) =>
+        own.map((children, k) => ({a, children, weight: weights[l][a][k]})));
       const used = all.filter(p => p.weight > 0);
       return {arity: used[0].children.length, parent: Uint16Array.from(used, p => p.a),
               children: Uint16Array.from(used.flatMap(p => p.children)),
@@ -211,8 +212,8 @@ function rhmModel() {
     });
   }
 
-  return {generator, grammarOf, randomGrammar, productionsOf, childrenOf, sample, fate, seen, evidence, passUp,
-          classPosterior, posterior, meanField, draws};
+  return {generator, grammarOf, randomGrammar, productionsOf, childrenOf, sample, fate, seen, evidence,
+          passUp, classPosterior, posterior, meanField, draws};
 }
 
 // What a worker does: average the class posterior over more and more grammars, and tell of it.
@@ -221,7 +222,10 @@ function rhmWorker(model) {
     const sum = times.map(() => 0), squares = times.map(() => 0);
     let told = Date.now();
     for (let n = 1; n <= count; n++) {
-      model.draws(settings, times, settings.seed + n).forEach((p, i) => { sum[i] += p; squares[i] += p * p; });
+      model.draws(settings, times, settings.seed + n).forEach((p, i) => {
+        sum[i] += p;
+        squares[i] += p * p;
+      });
       if (n === count || Date.now() - told > 150) {
         told = Date.now();
         postMessage({n, sum, squares});
@@ -361,7 +365,8 @@ function rhmPlay(root) {
   // The frame of the page
   const parts = {};
   function slider(key, label, step, change) {
-    const input = h("input", {type: "range", min: 0, max: 1, step, id: `play-${key}`, oninput: () => change(+input.value)});
+    const input = h("input", {type: "range", min: 0, max: 1, step, id: `play-${key}`,
+                              oninput: () => change(+input.value)});
     const output = h("output", {for: `play-${key}`});
     parts[key] = input;
     parts[`${key}Told`] = output;
@@ -376,12 +381,14 @@ function rhmPlay(root) {
     parts[key] = input;
     return h("label", {}, h("span", {}, label), input);
   }
-  function button(label, act, more = {}) { return h("button", {type: "button", onclick: act, ...more}, label); }
+  function button(label, act) { return h("button", {type: "button", onclick: act}, label); }
 
   function build() {
-    parts.noise = h("select", {id: "play-noise", onchange: () => change({noise: parts.noise.value, pinned: []}, true)},
-                    NOISES.map(x => h("option", {value: x}, x)));
-    parts.tree = svg("svg", {viewBox: "0 0 760 330", role: "group", "aria-label": "The tree of the sentence, its leaves below"});
+    parts.noise = h("select", {id: "play-noise", onchange: () => {
+      change({noise: parts.noise.value, pinned: []}, true);
+    }}, NOISES.map(x => h("option", {value: x}, x)));
+    parts.tree = svg("svg", {viewBox: "0 0 760 330", role: "group",
+                             "aria-label": "The tree of the sentence, its leaves below"});
     parts.bars = svg("svg", {viewBox: "0 0 360 150", role: "img"});
     parts.curves = svg("svg", {viewBox: "0 0 360 250", role: "img"});
     parts.cobweb = svg("svg", {viewBox: "0 0 360 250", role: "img"});
@@ -407,7 +414,8 @@ function rhmPlay(root) {
     root.replaceChildren(
       h("div", {class: "play-row"},
         h("label", {}, h("span", {}, "noise"), parts.noise),
-        count("v", "symbols v"), count("m", "productions m"), count("s", "children s"), count("L", "levels L")),
+        count("v", "symbols v"), count("m", "productions m"), count("s", "children s"),
+        count("L", "levels L")),
       h("div", {class: "play-row"},
         button("New grammar", () => change({grammar: state.grammar + 1, masked: new Set()})),
         button("New sentence", () => change({sentence: state.sentence + 1, masked: new Set()})),
@@ -420,30 +428,39 @@ function rhmPlay(root) {
         button("All steps", () => change({step: null}))),
       parts.arithmetic,
       h("div", {class: "play-two"},
-        h("figure", {}, parts.bars, h("figcaption", {}, "The class: posterior of each symbol of the root. ▲ marks the true one.")),
+        h("figure", {}, parts.bars, h("figcaption", {}, BARS)),
         h("details", {}, h("summary", {}, "The tree as a table"),
-          h("table", {}, h("thead", {}, h("tr", {}, ["level", "nodes", "posterior of the truth, mean", "least"].map(x => h("th", {scope: "col"}, x)))),
+          h("table", {}, h("thead", {}, h("tr", {}, COLUMNS.map(x => h("th", {scope: "col"}, x)))),
             parts.table))),
       parts.guessing, parts.guessed,
       h("div", {class: "play-two"},
         h("figure", {}, parts.curves, h("figcaption", {}, CURVES)),
         h("figure", {}, parts.cobweb, h("figcaption", {}, COBWEB))),
-      h("div", {class: "play-row"}, parts.pin, button("Guess again", () => change({shown: false, pinned: []}, true))),
+      h("div", {class: "play-row"}, parts.pin,
+        button("Guess again", () => change({shown: false, pinned: []}, true))),
       parts.phase, parts.challenges);
   }
-  const LEGEND = "Leaves: a full square is the true symbol, an empty one with a question mark is masked, a diamond holds a wrong symbol; " +
-    "under belief noise the square is as full as the true symbol is believed. A click, or Enter, masks a leaf by hand. " +
-    "Nodes: the filled part of the circle, and the number, is the posterior of the true symbol.";
-  const CURVES = "Probability of the true class against the noise level. Thick line: this sentence. Points: the average over random " +
-    "grammars and sentences, with standard errors. Dashed: the mean field, and its critical noise, of belief noise alone. Grey: levels before.";
-  const COBWEB = "The mean-field map F of belief noise, from the belief in a node's children to the belief in the node, and its iteration from this noise level.";
+  const LEGEND = "Leaves: a full square is the true symbol, an empty one with a question mark is masked, a " +
+    "diamond holds a wrong symbol; under belief noise the square is as full as the true symbol is believed. " +
+    "A click, or Enter, masks a leaf by hand. Nodes: the filled part of the circle, and the number, is the " +
+    "posterior of the true symbol.";
+  const BARS = "The class: posterior of each symbol of the root. ▲ marks the true one.";
+  const COLUMNS = ["level", "nodes", "posterior of the truth, mean", "least"];
+  const CURVES = "Probability of the true class against the noise level. Thick line: this sentence. Points: the " +
+    "average over random grammars and sentences, with standard errors. Dashed: the mean field and its critical " +
+    "noise, of belief noise alone. Grey: levels before. Triangle: your guess. Thin line: chance.";
+  const COBWEB = "The mean-field map F of belief noise, from the belief in a node's children to the belief in " +
+    "the node, and its iteration from this noise level.";
 
   // Challenges
   const CHALLENGES = [
-    {asked: "Lose the class with one mask: at t = 0, mask one leaf by hand so that the true class keeps less than one half.",
+    {asked: "Lose the class with one mask: at t = 0, mask one leaf by hand so that the true class keeps less " +
+       "than one half.",
      start: {noise: "masking", v: 4, m: 2, s: 2, L: 3, t: 0, masked: new Set()},
-     met: () => state.noise === "masking" && state.t === 0 && state.masked.size === 1 && state.L >= 2 && classNow() < 0.5},
-    {asked: "Make it survive: at t = 0.8 or more, in a tree of at least four levels, keep the true class above 0.95 under masking noise.",
+     met: () => state.noise === "masking" && state.t === 0 && state.masked.size === 1 && state.L >= 2 &&
+       classNow() < 0.5},
+    {asked: "Make it survive: at t = 0.8 or more, in a tree of at least four levels, keep the true class " +
+       "above 0.95 under masking noise.",
      start: {noise: "masking", v: 16, m: 4, s: 2, L: 5, t: 0.8, masked: new Set()},
      met: () => state.noise === "masking" && state.t >= 0.8 && state.L >= 4 && classNow() > 0.95},
     {asked: "Find a fragile shape: one in which any noise, however little, destroys the class of a deep tree.",
@@ -455,7 +472,8 @@ function rhmPlay(root) {
   function steps() {
     const inner = now.derivation.flatMap((nodes, l) => nodes.map((_, i) => ({l, i})));
     const up = inner.filter(x => x.l < state.L).sort((a, b) => b.l - a.l || a.i - b.i);
-    return [...up.map(x => ({...x, way: "up"})), ...inner.filter(x => x.l > 0).map(x => ({...x, way: "down"}))];
+    const down = inner.filter(x => x.l > 0);
+    return [...up.map(x => ({...x, way: "up"})), ...down.map(x => ({...x, way: "down"}))];
   }
   function step(by) {
     const last = steps().length - 1;
@@ -468,7 +486,8 @@ function rhmPlay(root) {
     const where = `level ${l}, node ${i + 1}, whose true symbol is ${name(a)}`;
     if (way === "down") {
       return `Down to ${where}: from above it is given ${two(down[l][i][a])}, from below ${two(up[l][i][a])}. ` +
-        `Their product, divided by the sum of such products over all symbols, is its posterior, ${two(levels[l][i][a])}.`;
+        "Their product, divided by the sum of such products over all symbols, is its posterior, " +
+        `${two(levels[l][i][a])}.`;
     }
     const level = now.grammar.levels[l];
     const below = up[l + 1].slice(i * level.arity, (i + 1) * level.arity);
@@ -499,12 +518,14 @@ function rhmPlay(root) {
         const above = place(l - 1, Math.floor(i / state.s));
         edges.push(svg("line", {x1: above.x, y1: above.y, x2: x, y2: y, class: "play-edge"}));
       }
-      if (at && at.l === l && at.i === i) nodes.push(svg("circle", {cx: x, cy: y, r: size + 5, class: "play-here"}));
+      const here = at && at.l === l && at.i === i;
+      if (here) nodes.push(svg("circle", {cx: x, cy: y, r: size + 5, class: "play-here"}));
       if (l === state.L) { nodes.push(leaf(i, x, y, size)); return; }
       const way = all ? done.get(`${l},${i}`) : "down";
       const known = l === 0 && way === "up" && at.way === "down" ? "down" : way;
       const p = known === "up" ? beliefs.up[l][i][a] : beliefs.levels[l][i][a];
-      const title = svg("title", {}, `level ${l}, node ${i + 1}: true symbol ${name(a)}, posterior ${two(p)}`);
+      const told = `level ${l}, node ${i + 1}: true symbol ${name(a)}, posterior ${two(p)}`;
+      const title = svg("title", {}, told);
       if (!way) { nodes.push(svg("circle", {cx: x, cy: y, r: size, class: "play-unknown"})); return; }
       nodes.push(svg("g", {}, title, svg("circle", {cx: x, cy: y, r: size, class: "play-node"}),
                      svg("circle", {cx: x, cy: y, r: size * Math.sqrt(p), class: "play-belief"})));
@@ -527,7 +548,8 @@ function rhmPlay(root) {
                                 transform: fate === "changed" ? `rotate(45 ${x} ${y}) ` : null})];
     if (fate === "true") {
       const inner = half * (state.noise === "belief" ? Math.sqrt(1 - state.t) : 1);
-      marks.push(svg("rect", {x: x - inner, y: y - inner, width: 2 * inner, height: 2 * inner, class: "play-leaf"}));
+      marks.push(svg("rect", {x: x - inner, y: y - inner, width: 2 * inner, height: 2 * inner,
+                              class: "play-leaf"}));
     }
     const letter = shown === null ? "?" : name(shown);
     if (half >= 5) {
@@ -535,8 +557,9 @@ function rhmPlay(root) {
       marks.push(text(x, y + half * 0.4, letter, {class: dark ? "play-letter play-light" : "play-letter",
                                                  "font-size": half * 1.2}));
     }
-    const said = `leaf ${i + 1} of ${n}, ${fate === "true" ? `symbol ${name(truth)}` : fate === "masked" ? "masked" :
-      `changed from ${name(truth)} to ${name(shown)}`}`;
+    const what = {true: `symbol ${name(truth)}`, masked: "masked"}[fate] ??
+      `changed from ${name(truth)} to ${name(shown)}`;
+    const said = `leaf ${i + 1} of ${n}, ${what}`;
     function toggle() {
       const masked = new Set(state.masked);
       if (!masked.delete(i)) masked.add(i);
@@ -551,7 +574,8 @@ function rhmPlay(root) {
       event.preventDefault();
     }
     return svg("g", {class: "play-touch", role: "button", "aria-pressed": String(state.masked.has(i)),
-                     "aria-label": said, tabindex: i === current ? "0" : "-1", onclick: toggle, onkeydown: key},
+                     "aria-label": said, tabindex: i === current ? "0" : "-1", onclick: toggle,
+                     onkeydown: key},
                svg("title", {}, said), ...marks);
   }
 
@@ -572,7 +596,8 @@ function rhmPlay(root) {
   // Axes from 0 to 1 on both sides; `at` places a point
   function at(x, y) { return [44 + 300 * x, 206 - 190 * y]; }
   function path(points, attributes) {
-    const d = points.map(([x, y], i) => `${i ? "L" : "M"}${at(x, y).map(z => z.toFixed(2)).join(" ")}`).join("");
+    const places = points.map(([x, y]) => at(x, y).map(z => z.toFixed(2)).join(" "));
+    const d = `M${places.join("L")}`;
     return svg("path", {d, fill: "none", ...attributes});
   }
   function axes(across, up) {
@@ -615,7 +640,7 @@ function rhmPlay(root) {
       marks.push(svg("circle", {cx, cy, r: 2.6, class: "play-point"}));
     }
     const [x] = at(state.guess, 0);
-    marks.push(svg("path", {d: `M${x} 206 l-5 9 h10 z`, class: "play-guess"}, svg("title", {}, "your guess")));
+    marks.push(svg("path", {d: `M${x} 206 l-5 9 h10 z`, class: "play-guess"}));
     const [cx, cy] = at(state.t, classNow());
     marks.push(svg("circle", {cx, cy, r: 5.5, class: "play-mark"}));
     parts.curves.replaceChildren(...marks);
@@ -636,29 +661,35 @@ function rhmPlay(root) {
     web.push([p, p]);
     for (let l = 0; l < L; l++) { web.push([p, map(p)], [map(p), map(p)]); p = map(p); }
     const marks = axes("belief in the children", "belief in the node");
-    marks.push(path([[0, 0], [1, 1]], {class: "play-chance"}), path(grid.map(x => [x, map(x)]), {class: "play-theory"}),
-               path(web, {class: "play-this"}));
+    marks.push(path([[0, 0], [1, 1]], {class: "play-chance"}),
+               path(grid.map(x => [x, map(x)]), {class: "play-theory"}), path(web, {class: "play-this"}));
     const [x0, y0] = at(...web[0]), [x1, y1] = at(p, p);
-    marks.push(svg("circle", {cx: x0, cy: y0, r: 3, class: "play-point"}), svg("circle", {cx: x1, cy: y1, r: 5.5, class: "play-mark"}));
+    marks.push(svg("circle", {cx: x0, cy: y0, r: 3, class: "play-point"}),
+               svg("circle", {cx: x1, cy: y1, r: 5.5, class: "play-mark"}));
     if (phase === "critical") {
       const [x, y] = at(fixed, fixed);
-      marks.push(svg("circle", {cx: x, cy: y, r: 4, class: "play-masked"}), text(x + 8, y + 12, "p*", {class: "play-tick play-start"}));
+      marks.push(svg("circle", {cx: x, cy: y, r: 4, class: "play-masked"}),
+                 text(x + 8, y + 12, "p*", {class: "play-tick play-start"}));
     }
     parts.cobweb.setAttribute("aria-label", `The mean-field map: after ${L} levels the belief is ${two(p)}`);
     parts.cobweb.replaceChildren(...marks);
     const fate = {
-      critical: `both are below one, so the shape is critical: a deep tree keeps its class below ε* = ${two(critical)} and loses it above`,
-      fragile: "the first is not below one, so the shape is fragile: a doubt grows from level to level, and any noise destroys the class of a deep tree",
-      robust: "the second is above one, so the shape is robust: a hint grows from level to level, and the class of a deep tree survives any noise below 1",
+      critical: "neither is above one, so the shape is critical: a deep tree keeps its class below " +
+        `ε* = ${two(critical)} and loses it above`,
+      fragile: "the first is not below one, so the shape is fragile: a doubt does not shrink from level to " +
+        "level, and any noise destroys the class of a deep tree",
+      robust: "the second is above one, so the shape is robust: a hint grows from level to level, and the " +
+        "class of a deep tree survives any noise below 1",
     }[phase];
-    parts.phase.textContent = `Mean field of (v, m, s) = (${v}, ${m}, ${s}) under belief noise: F′(1) = ${two(atOne)} and ` +
-      `F′(1/v) = ${two(atChance)}; ${fate}.`;
+    parts.phase.textContent = `Mean field of (v, m, s) = (${v}, ${m}, ${s}) under belief noise: ` +
+      `F′(1) = ${two(atOne)} and F′(1/v) = ${two(atChance)}; ${fate}.`;
   }
   function drawTable() {
     parts.table.replaceChildren(...now.derivation.map((row, l) => {
       const masses = row.map((a, i) => now.beliefs.levels[l][i][a]);
       const mean = masses.reduce((x, y) => x + y) / masses.length;
-      return h("tr", {}, [l, row.length, two(mean), two(Math.min(...masses))].map(x => h("td", {}, String(x))));
+      const cells = [l, row.length, two(mean), two(Math.min(...masses))];
+      return h("tr", {}, cells.map(x => h("td", {}, String(x))));
     }));
   }
   function drawChallenges() {
