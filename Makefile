@@ -28,7 +28,7 @@ help:
 # The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
 # how long the install took: where torch is gigabytes that is most of the first `make book`. pip would compile all
 # packages on one core. What is imported here is compiled on two, and with it the kernels of exact inference, which
-# two pages or tests that start together would both do.
+# two pages or tests that start together would both do. That is kept whatever the environment says of bytecode.
 IMPORTED := rhmdiff.cli, papermill, nbclient, ipykernel.kernelapp, ipykernel.debugger, distributed, scipy.stats, \
   jupyter_book.cli.main, sphinx.cmd.build, sphinx_book_theme, myst_nb, bs4, nbdev.test, pytest, hypothesis
 env: .venv/installed

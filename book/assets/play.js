@@ -186,8 +186,7 @@ function rhmModel() {
       let low = 1 / v, high = 1;
       for (let k = 0; k < 60; k++) {
         fixed = (low + high) / 2;
-        // Near its ends the map runs along the diagonal, so their sides are known and not compared.
-        if (map(fixed) > fixed && fixed > 1 / v) high = fixed; else low = fixed;
+        if (map(fixed) > fixed) high = fixed; else low = fixed;
       }
     }
     const critical = {fragile: 0, robust: 1, critical: (1 - fixed) / (1 - 1 / v)}[phase];
@@ -241,7 +240,6 @@ function rhmPlay(root) {
   const TIMES = Array.from({length: 41}, (_, k) => k / 40);
   const GRAMMARS = 400;
   const LEAVES = 128;
-  const WORK = 4e5;  // products of the two passes, at most, so that a step of the slider is drawn at once
   const LIMITS = {v: [2, 32], m: [1, 32], s: [2, 4], L: [1, 7]};
   const START = {noise: "belief", v: 16, m: 4, s: 2, L: 5, grammar: 1, sentence: 1, t: 0.5, guess: 0.5,
                  shown: false, step: null};
@@ -249,7 +247,6 @@ function rhmPlay(root) {
   let now;       // the grammar, the sentence and their posteriors
   let average;   // what the worker has told
   let worker;
-  const solved = new Set();
 
   // Elements
   const SVG = "http://www.w3.org/2000/svg";
@@ -294,14 +291,13 @@ function rhmPlay(root) {
     state.masked = new Set(masked.filter(i => i < state.s ** state.L));
   }
 
-  // Keep the shape to what has distinct productions and fits on a screen; the last one changed stays.
+  // Keep the shape to what has distinct productions and fits on a screen: m and L give way.
   function bound() {
     for (const [key, [low, high]] of Object.entries(LIMITS)) {
       state[key] = Math.min(high, Math.max(low, state[key]));
     }
     while (state.s ** state.L > LEAVES) state.L--;
     state.m = Math.min(state.m, state.v ** (state.s - 1));
-    while (state.s ** state.L * state.v * state.m * state.s > WORK && state.L > 1) state.L--;
   }
 
   // What the state says: the sentence anew where it is another, its posteriors at every change.
@@ -328,7 +324,7 @@ function rhmPlay(root) {
   }
   function classNow() { return now.beliefs.levels[0][0][now.truth]; }
 
-  // The average, by a worker where the browser allows one
+  // The average, by a worker, so that the page stays awake
   function startAverage() {
     if (worker) worker.terminate();
     worker = null;
@@ -364,9 +360,9 @@ function rhmPlay(root) {
 
   // The frame of the page
   const parts = {};
-  function slider(key, label, step, change) {
-    const input = h("input", {type: "range", min: 0, max: 1, step, id: `play-${key}`,
-                              oninput: () => change(+input.value)});
+  function slider(key, label) {
+    const input = h("input", {type: "range", min: 0, max: 1, step: 0.01, id: `play-${key}`,
+                              oninput: () => change({[key]: +input.value})});
     const output = h("output", {for: `play-${key}`});
     parts[key] = input;
     parts[`${key}Told`] = output;
@@ -397,14 +393,17 @@ function rhmPlay(root) {
     parts.arithmetic = h("p", {class: "play-arithmetic", "aria-live": "polite"});
     parts.table = h("tbody");
     parts.guessing = h("div", {class: "play-row"},
-      slider("guess", "Your guess: half of the class is lost at t =", 0.01, x => change({guess: x})),
+      slider("guess", "Your guess: half of the class is lost at t ="),
       button("Show the curves", () => change({shown: true}, true)));
     parts.guessed = h("p");
     parts.pin = button("One level more", () => {
       if (average) state.pinned.push({L: state.L, points: means()});
       change({L: state.L + 1, masked: new Set()}, true);
     });
-    parts.challenges = h("ol");
+    parts.solved = CHALLENGES.map(() => h("strong", {role: "status"}));
+    const begin = x => button("Start here", () => change({...x.start, pinned: []}, true));
+    parts.challenges = h("ol", {}, CHALLENGES.map((x, k) =>
+      h("li", {}, x.asked + " ", begin(x), " ", parts.solved[k])));
     parts.link = button("Copy a link to this example", async () => {
       try {
         await navigator.clipboard.writeText(location.href);
@@ -420,7 +419,7 @@ function rhmPlay(root) {
         button("New grammar", () => change({grammar: state.grammar + 1, masked: new Set()})),
         button("New sentence", () => change({sentence: state.sentence + 1, masked: new Set()})),
         button("Unmask all", () => change({masked: new Set()})), parts.link),
-      h("div", {class: "play-row"}, slider("t", "noise level t", 0.01, x => change({t: x}))),
+      h("div", {class: "play-row"}, slider("t", "noise level t")),
       parts.live,
       h("figure", {}, parts.tree, h("figcaption", {}, LEGEND)),
       h("div", {class: "play-row"},
@@ -441,21 +440,23 @@ function rhmPlay(root) {
       parts.phase, parts.challenges);
   }
   const LEGEND = "Leaves: a full square is the true symbol, an empty one with a question mark is masked, a " +
-    "diamond holds a wrong symbol; under belief noise the square is as full as the true symbol is believed. " +
-    "A click, or Enter, masks a leaf by hand. Nodes: the filled part of the circle, and the number, is the " +
-    "posterior of the true symbol.";
+    "diamond holds a wrong symbol; under belief noise the square is as full as the true symbol is " +
+    "believed. A click, or Enter, masks a leaf by hand. Nodes: the filled part of the circle, and the " +
+    "number, is the posterior of the true symbol; while you step, it is what the leaves below say of it " +
+    "until the pass down has come.";
   const BARS = "The class: posterior of each symbol of the root. ▲ marks the true one.";
   const COLUMNS = ["level", "nodes", "posterior of the truth, mean", "least"];
-  const CURVES = "Probability of the true class against the noise level. Thick line: this sentence. Points: the " +
-    "average over random grammars and sentences, with standard errors. Dashed: the mean field and its critical " +
-    "noise, of belief noise alone. Grey: levels before. Triangle: your guess. Thin line: chance.";
-  const COBWEB = "The mean-field map F of belief noise, from the belief in a node's children to the belief in " +
-    "the node, and its iteration from this noise level.";
+  const CURVES = "Probability of the true class against the noise level. Thick line: this sentence. " +
+    "Points: the average over random grammars and sentences, with standard errors. Dashed: the mean field " +
+    "and its critical noise, of belief noise alone. Grey: levels before. Triangle: your " +
+    "guess. Thin line: chance.";
+  const COBWEB = "The mean-field map F of belief noise, from the belief in a node's children to the belief " +
+    "in the node, and its iteration from this noise level.";
 
   // Challenges
   const CHALLENGES = [
-    {asked: "Lose the class with one mask: at t = 0, mask one leaf by hand so that the true class keeps less " +
-       "than one half.",
+    {asked: "Lose the class with one mask: at t = 0, mask one leaf by hand so that the true class keeps " +
+       "less than one half.",
      start: {noise: "masking", v: 4, m: 2, s: 2, L: 3, t: 0, masked: new Set()},
      met: () => state.noise === "masking" && state.t === 0 && state.masked.size === 1 && state.L >= 2 &&
        classNow() < 0.5},
@@ -463,7 +464,8 @@ function rhmPlay(root) {
        "above 0.95 under masking noise.",
      start: {noise: "masking", v: 16, m: 4, s: 2, L: 5, t: 0.8, masked: new Set()},
      met: () => state.noise === "masking" && state.t >= 0.8 && state.L >= 4 && classNow() > 0.95},
-    {asked: "Find a fragile shape: one in which any noise, however little, destroys the class of a deep tree.",
+    {asked: "Find a fragile shape: one in which any noise, however little, destroys the class of a deep " +
+       "tree.",
      start: {noise: "belief", v: 16, m: 4, s: 2, L: 5, t: 0.1, masked: new Set()},
      met: () => now.field.phase === "fragile"},
   ];
@@ -485,7 +487,8 @@ function rhmPlay(root) {
     const {up, down, levels} = now.beliefs;
     const where = `level ${l}, node ${i + 1}, whose true symbol is ${name(a)}`;
     if (way === "down") {
-      return `Down to ${where}: from above it is given ${two(down[l][i][a])}, from below ${two(up[l][i][a])}. ` +
+      return `Down to ${where}: from above it is given ${two(down[l][i][a])}, from below ` +
+        `${two(up[l][i][a])}. ` +
         "Their product, divided by the sum of such products over all symbols, is its posterior, " +
         `${two(levels[l][i][a])}.`;
     }
@@ -524,7 +527,7 @@ function rhmPlay(root) {
       const way = all ? done.get(`${l},${i}`) : "down";
       const known = l === 0 && way === "up" && at.way === "down" ? "down" : way;
       const p = known === "up" ? beliefs.up[l][i][a] : beliefs.levels[l][i][a];
-      const told = `level ${l}, node ${i + 1}: true symbol ${name(a)}, posterior ${two(p)}`;
+      const told = `level ${l}, node ${i + 1}: true symbol ${name(a)}, ${two(p)}`;
       const title = svg("title", {}, told);
       if (!way) { nodes.push(svg("circle", {cx: x, cy: y, r: size, class: "play-unknown"})); return; }
       nodes.push(svg("g", {}, title, svg("circle", {cx: x, cy: y, r: size, class: "play-node"}),
@@ -693,10 +696,7 @@ function rhmPlay(root) {
     }));
   }
   function drawChallenges() {
-    CHALLENGES.forEach((x, k) => { if (x.met()) solved.add(k); });
-    parts.challenges.replaceChildren(...CHALLENGES.map((x, k) => h("li", {},
-      x.asked + " ", button("Start here", () => change({...x.start, pinned: [], step: null}, true)),
-      solved.has(k) ? h("strong", {}, " Solved.") : null)));
+    CHALLENGES.forEach((x, k) => { if (x.met()) parts.solved[k].textContent = "Solved."; });
   }
 
   // What a screen reader is told, when the slider has come to rest

@@ -151,7 +151,7 @@ _ENGINE = "rhmdiff"  # its name among the engines of papermill
 
 @cache
 def _register_engine() -> None:
-    "Tell papermill of an engine that saves a notebook once, when it ends, however it ends."
+    "Tell papermill of an engine that saves only a notebook that is cut short; papermill saves the others."
     from papermill.engines import NBClientEngine, papermill_engines
     from papermill.iorw import write_ipynb
 
@@ -159,7 +159,9 @@ def _register_engine() -> None:
         @classmethod
         def execute_notebook(cls, nb, kernel_name, output_path=None, **kw):
             try: return super().execute_notebook(nb, kernel_name, **kw)
-            finally: write_ipynb(nb, output_path)
+            except BaseException:
+                write_ipynb(nb, output_path)
+                raise
 
     papermill_engines.register(_ENGINE, Engine)
 
