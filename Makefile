@@ -25,23 +25,10 @@ help:
 	@echo '                TORCH_INDEX=https://download.pytorch.org/whl/cpu for a build of torch without CUDA)'
 	@echo 'make clean      remove what was built; make clean-all removes .venv as well'
 
-# The stamp is newer than the two files that say what is installed, so a second make installs nothing. It says
-# how long the install took: where torch is gigabytes that is most of the first `make book`. pip would compile all
-# packages on one core. What is imported here is compiled on two, and with it the kernels of exact inference, which
-# two pages or tests that start together would both do. That is kept whatever the environment says of bytecode.
-IMPORTED := rhmdiff.cli, papermill, nbclient, ipykernel.kernelapp, ipykernel.debugger, distributed, scipy.stats, \
-  jupyter_book.cli.main, sphinx.cmd.build, sphinx_book_theme, myst_nb, bs4, nbdev.test, pytest, hypothesis
+# The stamp is newer than the files that say what is installed, so a second make installs nothing.
 env: .venv/installed
-.venv/installed: pyproject.toml constraints.txt
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo 'Python 3.11 or later is needed: make PYTHON=...'; exit 1; }
-	@mkdir -p .venv; date +%s > .venv/started
-	$(PYTHON) -m venv .venv
-	$(if $(TORCH_INDEX),$(BIN)/pip install --no-compile -c constraints.txt --index-url $(TORCH_INDEX) torch)
-	$(BIN)/pip install --no-compile -c constraints.txt -e '.[fast,run,book,dev]'
-	@unset PYTHONDONTWRITEBYTECODE; \
-	$(BIN)/python -c 'from rhmdiff.engine.kernels import compile_kernels; compile_kernels()' & \
-	$(BIN)/python -Xfrozen_modules=off -c 'import $(IMPORTED)'; wait
-	@echo "installed in $$(($$(date +%s) - $$(cat .venv/started))) s" | tee $@
+.venv/installed: install.py pyproject.toml constraints.txt
+	$(PYTHON) install.py $(TORCH_INDEX)
 
 book: env
 	$(BIN)/python book/build.py

@@ -18,13 +18,15 @@ import multiprocessing as mp
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 BOOK = Path(__file__).resolve().parent
@@ -166,7 +168,8 @@ def execute(page: Page, out: Path) -> float:
     say(f"started {page.name}")
     how = {"server": kernel_server(), "env": {} if page.experiment else {"IN_TEST": "1"}}
     os.chdir(ROOT if page.experiment else (ROOT/page.notebook).parent)  # library pages as under nbdev_test
-    return run(ROOT/page.notebook, page.parameters, ROOT/out, **how).seconds
+    try: return run(ROOT/page.notebook, page.parameters, ROOT/out, **how).seconds
+    except KeyboardInterrupt: os._exit(1)  # its kernel has ended; no other page is begun
 
 
 @cache
@@ -188,27 +191,45 @@ def say(text: str) -> None:
     print(text + "\n", end="", flush=True)
 
 
+def end(workers: list[BaseProcess]) -> None:
+    "Ask workers to end, which ends their kernels; kill those that are still there after 20 s."
+    for worker in workers: worker.terminate()
+    for worker in workers:
+        worker.join(20)
+        worker.kill()
+
+
+def unsuccessful(futures: dict[Future, Page], store: Path, out: dict[Page, Path]) -> Iterator[Page]:
+    "Wait for all pages; those that failed."
+    for done, future in enumerate(as_completed(futures), 1):
+        page = futures[future]
+        said = f"[{done}/{len(futures)}] {page.name}"
+        try: seconds = future.result()
+        except Exception as error:
+            say(f"{said} FAILED\n{error}")
+            yield page
+        else:
+            say(f"{said}: {seconds:.0f} s")
+            forget(store, page, keep=out[page])
+
+
 def execute_all(pages: list[Page], store: Path, jobs: int) -> dict[Page, Path]:
     "The executed notebook of each page, new or kept; raises once all have ended if any failed."
     out = {p: store/f"{p.name.replace('/', '-')}.{fingerprint(p)}.ipynb" for p in pages}
     due = [p for p in pages if not out[p].exists()]
     say(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time")
     if not due: return out
-    failed = []
     log = store/"log.txt"
     store.mkdir(parents=True, exist_ok=True)
     with ProcessPoolExecutor(
         jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)
     ) as pool:
         futures = {pool.submit(execute, p, out[p]): p for p in due}
-        for done, future in enumerate(as_completed(futures), 1):
-            page = futures[future]
-            try:
-                say(f"[{done}/{len(due)}] {page.name}: {future.result():.0f} s")
-                forget(store, page, keep=out[page])
-            except Exception as error:
-                failed.append(page.name)
-                say(f"[{done}/{len(due)}] {page.name} FAILED\n{error}")
+        try: failed = [page.name for page in unsuccessful(futures, store, out)]
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end(mp.active_children())
+            raise
     if failed: raise SystemExit(f"not executed: {', '.join(failed)} (kernel messages in {log})")
     return out
 
@@ -507,6 +528,7 @@ def main():
         "--jobs", type=int, default=os.cpu_count(), help="notebooks executed at a time (one a core)"
     )
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it ends what was started, as Ctrl-C does
     os.environ.update(OMP_NUM_THREADS="1", OMP_WAIT_POLICY="PASSIVE")  # inherited by the kernels
     os.chdir(ROOT)
     start, to = time.monotonic(), args.to.resolve()

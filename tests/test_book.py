@@ -3,10 +3,14 @@ import importlib.util
 import json
 import re
 import shutil
+import signal
+import subprocess
 import sys
+import time
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
+import psutil
 import pytest
 import yaml
 from bs4 import BeautifulSoup
@@ -351,3 +355,19 @@ def test_the_book_after_an_edit_of_prose_equals_one_made_from_scratch(build, boo
     kept, scratch = rendered(build, site, tmp_path), rendered(build, site, tmp_path/"scratch")
     assert kept.keys() == scratch.keys()
     assert [name for name in kept if kept[name] != scratch[name]] == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_build_that_is_ended_leaves_no_process(number, root, tmp_path):
+    command = [sys.executable, "book/build.py", "--preset", "smoke", "--to", str(tmp_path)]
+    piped = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, cwd=root, text=True, **piped) as build:
+        assert any(line.startswith("started") for line in build.stdout)
+        time.sleep(5)  # a kernel has started
+        started = psutil.Process(build.pid).children(recursive=True)
+        build.send_signal(number)
+        assert build.wait(60) != 0
+        _, left = psutil.wait_procs(started, 20)
+    assert len(started) > 2 and not left

@@ -1,0 +1,24 @@
+"""uv is told of the package sources that pip is configured with, or leaves the work to pip."""
+from install import settings_of_uv
+
+RULES = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}
+
+
+def test_nothing_configured():
+    assert settings_of_uv("") == RULES
+
+
+def test_sources_are_told_and_the_environment_overrides():
+    listed = """:env:.find-links='/env/wheels /more'
+:env:.progress-bar='off'
+global.extra-index-url='file:///a file:///b'
+global.find-links='/global/wheels'
+install.constraint='/etc/constraints.txt'
+freeze.all='true'"""
+    assert settings_of_uv(listed) == RULES | {
+        "UV_FIND_LINKS": "/env/wheels,/more", "UV_INDEX": "file:///a file:///b",
+        "UV_CONSTRAINT": "/etc/constraints.txt"}
+
+
+def test_a_setting_without_a_name_is_left_to_pip():
+    assert settings_of_uv("global.no-binary=':all:'") is None
