@@ -30,10 +30,13 @@ IDLE = {"break-system-packages", "cache-dir", "config-file", "disable-pip-versio
         "no-color", "no-input", "no-python-version-warning", "progress-bar", "quiet", "require-virtualenv",
         "retries", "root-user-action", "verbose"}
 
-# What a book and its tests import: compiled here, because a kernel that starts should find it so.
-IMPORTED = ("rhmdiff.cli", "papermill", "nbclient", "ipykernel.kernelapp", "ipykernel.debugger",
-            "scipy.stats", "distributed", "jupyter_book.cli.main", "sphinx.cmd.build", "sphinx_book_theme",
-            "myst_nb", "bs4", "nbdev.test", "pytest", "hypothesis")
+# What a book and its tests import: compiled here, because a kernel that starts should find it so. An
+# optimiser of torch imports torch._dynamo, which takes longer than torch itself.
+IMPORTED = ("rhmdiff.cli", "rhmdiff.runs", "torch._dynamo", "scipy.stats", "distributed",
+            "papermill", "nbclient", "ipykernel.kernelapp", "ipykernel.debugger",
+            "jupyter_book.cli.main", "sphinx.cmd.build", "sphinx_book_theme", "sphinx_design",
+            "sphinxcontrib.bibtex", "myst_nb.sphinx_ext", "jupyter_cache", "bs4", "nbdev.test",
+            "pytest", "hypothesis")
 
 
 def settings_of_uv(listed: str) -> dict[str, str] | None:

@@ -174,11 +174,14 @@ def execute(page: Page, out: Path) -> float:
 
 @cache
 def kernel_server():
-    "A process that has imported what most notebooks do and forks their kernels; None where none can be."
+    """A process that has imported what most notebooks do and forks their kernels; None where none can be.
+
+    It has read the code that results depend on, too: each page of an experiment compares it with its own."""
     from rhmdiff.engine.notebooks import KernelServer
     if not hasattr(os, "pidfd_open"): return None
     files = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT/"rhmdiff").rglob("[a-z]*.py"))]
-    return KernelServer([*(".".join(file.parts) for file in files), "matplotlib.pyplot", "pytest"], {})
+    modules = [*(".".join(file.parts) for file in files), "matplotlib.pyplot", "pytest", "torch._dynamo"]
+    return KernelServer(modules, {}, "rhmdiff.runs:status", str(ROOT/"nbs"/"experiments"))
 
 
 def errors_to(log: Path) -> None:
@@ -225,7 +228,9 @@ def execute_all(pages: list[Page], store: Path, jobs: int) -> dict[Page, Path]:
         jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)
     ) as pool:
         futures = {pool.submit(execute, p, out[p]): p for p in due}
-        try: failed = [page.name for page in unsuccessful(futures, store, out)]
+        try:
+            listed_states(store)  # meanwhile
+            failed = [page.name for page in unsuccessful(futures, store, out)]
         except KeyboardInterrupt:
             pool.shutdown(wait=False, cancel_futures=True)
             end(mp.active_children())
@@ -399,6 +404,11 @@ def remembered(file: Path, key: str, make: Callable):
     return value
 
 
+def listed_states(store: Path) -> str:
+    "The page that lists the states, made anew where what it depends on has changed."
+    return remembered(store/"states.json", key_of_states(), states)
+
+
 def key_of_states() -> str:
     "A hash of what the states of the experiments depend on."
     digest = hashlib.sha256(library_hash().encode())
@@ -433,7 +443,7 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     said["claims"] = claims([answers[name] for name in ANSWERS])
     config["sphinx"]["config"]["myst_substitutions"] = {"phase_transition": numbers, "answers": said}
     yield "_config.yml", yaml.safe_dump(config).encode()
-    listed = remembered(store/"states.json", key_of_states(), states)
+    listed = listed_states(store/"executed")
     yield "status.md", (BOOK/"status.md").read_text(encoding="utf-8").replace("STATES", listed).encode()
 
 
@@ -458,6 +468,11 @@ def parsed(page: Path):
     return BeautifulSoup(text, "html.parser")
 
 
+# What is not text of a page, found without parsing it: code and mathematics with all in them, and tags.
+CODE_AND_TAGS = re.compile(r'<(script|style|pre|code|svg)\b.*?</\1>|<(span|div) class="math.*?</\2>|<[^>]*>',
+                           flags=re.S)
+
+
 def leftover_tex(html: Path, pages: list[Path]) -> list[str]:
     """Where dollar signs or TeX commands are left in the text of pages, outside of code and mathematics.
 
@@ -465,6 +480,7 @@ def leftover_tex(html: Path, pages: list[Path]) -> list[str]:
     tex = re.compile(r"\$|\\(?!x[0-9a-f]{2}|u[0-9a-f]{4})[A-Za-z]+")
     found = []
     for page in pages:
+        if not tex.search(CODE_AND_TAGS.sub(" ", page.read_text(encoding="utf-8"))): continue
         article = parsed(page).find("article")
         if article is None: continue
         for element in article.select("script, style, pre, code, .math, svg, figure img"): element.decompose()
