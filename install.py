@@ -35,8 +35,8 @@ IDLE = {"break-system-packages", "cache-dir", "config-file", "disable-pip-versio
 IMPORTED = ("rhmdiff.cli", "rhmdiff.runs", "torch._dynamo", "scipy.stats", "distributed",
             "papermill", "nbclient", "ipykernel.kernelapp", "ipykernel.debugger",
             "jupyter_book.cli.main", "sphinx.cmd.build", "sphinx_book_theme", "sphinx_design",
-            "sphinxcontrib.bibtex", "myst_nb.sphinx_ext", "jupyter_cache", "bs4", "nbdev.test",
-            "pytest", "hypothesis")
+            "sphinxcontrib.bibtex", "sphinx_exercise", "myst_nb.sphinx_ext", "jupyter_cache", "bs4",
+            "nbdev.test", "pytest", "hypothesis")
 
 
 def settings_of_uv(listed: str) -> dict[str, str] | None:
