@@ -427,6 +427,8 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     for file in sorted(BOOK.rglob("*")):
         path = file.relative_to(BOOK)
         if file.is_file() and not left_out & set(path.parts): yield str(path), file.read_bytes()
+    yield "changelog.md", (ROOT/"CHANGELOG.md").read_bytes()
+    for name in ("CITATION.cff", "LICENSE"): yield name, (ROOT/name).read_bytes()
     answers = {}
     for page in [*executed, *plain]:
         nb = merged(page, executed[page]) if page in executed else read_json(ROOT/page.notebook)

@@ -140,6 +140,22 @@ def test_states_of_all_experiments_are_listed(pages, book):
     assert set(states) <= {"fresh", "stale", "missing"}, "damaged results are no results"
 
 
+def test_solutions_are_folded_and_the_words_of_the_chapters_are_linked(pages, book):
+    chapters = [page for path, page in pages.items() if path.parent.name == "zero"]
+    assert len(chapters) == 4
+    for page in chapters:
+        assert len(page.select("div.exercise")) == 3
+        solutions = page.select("div.solution")
+        assert len(solutions) == 3 and all("dropdown" in x["class"] for x in solutions)
+        assert page.select('a.reference[href*="glossary.html#term-"]')
+
+
+def test_the_index_lists_every_word_of_the_glossary(pages, book):
+    words = [term.contents[0].strip() for term in pages[book/"glossary.html"].select("dl.glossary > dt")]
+    listed = {link.get_text() for link in pages[book/"genindex.html"].select("table.genindextable a")}
+    assert len(words) > 30 and set(words) <= listed
+
+
 def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(pages, book, root):
     bibliography = (root/"book"/"references.bib").read_text(encoding="utf-8").splitlines()
     keys = [line.split("{")[1].rstrip(",") for line in bibliography if line.startswith("@")]

@@ -136,6 +136,19 @@ def test_the_contents_list_every_experiment_and_no_other():
     assert {Path(x).name for x in listed if x.startswith("nbs/experiments/")} == found
 
 
+FROM_ZERO = [p for p in NOTEBOOKS if p.parent.name == "zero"]
+
+@pytest.mark.parametrize("path", FROM_ZERO, ids=str)
+def test_a_chapter_from_zero_says_what_for_what_to_keep_and_asks(path):
+    text = "\n".join(c["source"] for c in cells(path) if c["cell_type"] == "markdown")
+    assert text.split("\n\n")[1].startswith("After this chapter you can ")
+    order = [text.index(f"## {part}\n") for part in ("What to keep", "Exercises")]
+    exercises = re.findall(r"```\{exercise\} .+\n:label: (ex-zero-[\w-]+)", text)
+    assert order == sorted(order) and len(exercises) == 3
+    assert re.findall(r"```\{solution-start\} ([\w-]+)\n:class: dropdown", text) == exercises
+    assert text.count("```{solution-end}") == 3
+
+
 def test_readme_is_that_of_the_index():
     sys.path.insert(0, str(ROOT/"book"))
     from readme import readme
@@ -184,7 +197,8 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
                     code("#| hide\nimport pytest"), code("#| export\ndef f(): return 1"), code("f()"),
                     code("import nbdev; nbdev.nbdev_export()")]}
     shown = source_read.readable(nb)["cells"]
-    assert [c["source"] for c in shown] == ["# title", "import os", "def f(): return 1", "f()"]
+    title = "# title\n\nThe module `rhmdiff.x`."
+    assert [c["source"] for c in shown] == [title, "import os", "def f(): return 1", "f()"]
     assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"]
     assert shown[2]["metadata"]["tags"] == ["definition"]
 

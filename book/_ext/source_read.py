@@ -112,6 +112,15 @@ def with_findings_first(cells: list[dict]) -> list[dict]:
     return [top, *finding, *below, *others]
 
 
+def with_module(cells: list[dict], module: str) -> list[dict]:
+    "The same cells, with the name of the module that the page makes below its title."
+    title = next((c for c in cells if c["cell_type"] == "markdown" and c["source"].startswith("# ")), None)
+    if title is None: return cells
+    head = re.match(r"# .*(\n\n> .*(\n.+)*)?", title["source"])[0]
+    said = f"{head}\n\nThe module `rhmdiff.{module}`.{title['source'][len(head):]}"
+    return [{**c, "source": said} if c is title else c for c in cells]
+
+
 def rename(nb: dict, suffix: str) -> dict:
     "The notebook with `suffix` on every label it defines, where it is defined and where it is referred to."
     own = {split("".join(c["source"]))[0].get("label") for c in nb["cells"] if c["cell_type"] == "code"}
@@ -128,18 +137,21 @@ def rename(nb: dict, suffix: str) -> dict:
 
 def readable(nb: dict, experiment: bool = False) -> dict:
     "The notebook as the book shows it; of an experiment all code is folded."
-    cells = []
+    cells: list[dict] = []
+    module = ""
     tagged = {tag: "".join(c["source"]) for c in nb["cells"] for tag in c["metadata"].get("tags", [])}
     for cell in nb["cells"]:
         source, tags = "".join(cell["source"]), cell["metadata"].get("tags", [])
         if cell["cell_type"] == "code":
             directives, source = split(source)
+            module = directives.get("default_exp", module)
             plumbing = {"default_exp", "hide"} & directives.keys() or "nbdev_export(" in source
             if plumbing or "injected-parameters" in tags or not source: continue
             if "parameters" in tags and "injected-parameters" in tagged:
                 source = merge_parameters(source, tagged["injected-parameters"])
             show_code(cell, directives, source, experiment)
         cells.append({**cell, "source": source})
+    if module: cells = with_module(cells, module)
     return {**nb, "cells": with_findings_first(cells)}
 
 
