@@ -165,6 +165,18 @@ def test_quarto_configuration():
     for glob in project["render"]: assert list((ROOT/"nbs").glob(glob)), glob
 
 
+def test_what_others_run_for_us_is_what_we_run():
+    "Workflows and hooks call targets of the Makefile, or commands of the environment."
+    targets = set(re.findall(r"^([\w-]+):", (ROOT/"Makefile").read_text(encoding="utf-8"), re.M))
+    for file in (ROOT/".github"/"workflows").glob("*.yml"):
+        jobs = yaml.safe_load(file.read_text(encoding="utf-8"))["jobs"].values()
+        runs = [step["run"] for job in jobs for step in job["steps"] if "run" in step]
+        assert {run.split()[1] for run in runs if run.startswith("make")} <= targets
+        assert all(run.startswith(("make ", "git ", ".ci/run")) for run in runs)
+    hooks = yaml.safe_load((ROOT/".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
+    assert {hook["entry"].split()[0] for hook in hooks} == {"nbdev_clean", "nbdev_export", "ruff"}
+
+
 def test_every_installed_version_is_pinned():
     "The constraints hold one exact version each, and every dependency the project names is among them."
     tomllib = pytest.importorskip("tomllib")
