@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
            'mean_field_by_depth', 'mean_field_noise_at', 'Prediction', 'population_dynamics',
-           'class_reconstruction_by_depth', 'leaf_covariance', 'signal_to_noise', 'curvature_time', 'noise_information',
-           'condensation_time', 'sample_complexity', 'memorization_steps']
+           'class_reconstruction_by_depth', 'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise',
+           'curvature_time', 'noise_information', 'condensation_time', 'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -421,6 +421,91 @@ def class_reconstruction_by_depth(shape: tuple[int, int, int, int],  # (v, m, s,
     def masses(g: torch.Generator) -> list[float]:
         return [_true_mass(above, roots, true) for roots in _ensemble_upward(sizes, process, t, size, g)]
     return _predict(masses, seed, device)
+
+# %% ../nbs/10_theory.ipynb #9f71211b
+def _doubt_above(rules: torch.Tensor,  # (grammars, v, m, s) productions of a level
+                 doubt: torch.Tensor,  # (grammars, v, v) float64: true symbol, weight of each wrong one
+                ) -> torch.Tensor:
+    "The doubt one level up."
+    grammars, v, m, s = rules.shape
+    place = torch.tensor([v**(s - 1 - j) for j in range(s)], device=rules.device)
+    number = (rules * place).sum(-1)
+    parents = torch.arange(v, device=rules.device).repeat_interleave(m).expand(grammars, -1)
+    producer = torch.full((grammars, v**s), v, device=rules.device).scatter(1, number.flatten(1), parents)
+    out = torch.zeros(grammars, v, v + 1, dtype=torch.float64, device=rules.device)  # the last: of nobody
+    for j, child in enumerate(rules.unbind(-1)):
+        other = number[..., None] + (torch.arange(v, device=rules.device) - child[..., None]) * place[j]
+        weight = doubt.gather(1, child.reshape(grammars, -1, 1).expand(-1, -1, v)) / m
+        wrong = producer.gather(1, other.flatten(1))
+        out.scatter_add_(2, wrong.view(grammars, v, -1), weight.view(grammars, v, -1))
+    return out[..., :v] * (1 - torch.eye(v, dtype=torch.float64, device=rules.device))
+
+# %% ../nbs/10_theory.ipynb #cfe96c5f
+def _hint_above(rules: torch.Tensor,  # (grammars, v, m, s) productions of a level
+                hint: torch.Tensor,   # (grammars, v, v) float64: true symbol, what is said for each
+               ) -> torch.Tensor:
+    "The hint one level up."
+    grammars, v, m, s = rules.shape
+    out = torch.zeros(grammars, v, v, dtype=torch.float64, device=rules.device)
+    for child in rules.unbind(-1):
+        share = torch.full(child.shape, 1 / m, dtype=torch.float64, device=rules.device)
+        frequency = torch.zeros_like(out).scatter_add_(2, child, share)
+        out += frequency @ hint @ frequency.mT
+    out -= out.mean(-1, keepdim=True)
+    return out - out.mean(-2, keepdim=True)
+
+# %% ../nbs/10_theory.ipynb #b67a2f05
+class TypicalGrowth(NamedTuple):
+    """What a level does to a small disturbance of all leaves of deep grammars.
+
+    The growth in the median grammar, its standard error, and the share of grammars that shrink it."""
+    doubt: float
+    doubt_se: float
+    doubt_shrinks: float
+    hint: float
+    hint_se: float
+    hint_shrinks: float
+
+def _median(x: torch.Tensor) -> tuple[float, float]:
+    "Median of (n,) numbers and its standard error, from the order statistics one binomial error beside it."
+    ordered = x.sort().values
+    middle, off = len(x) / 2, math.sqrt(len(x)) / 2
+    low, high = ordered[max(0, math.floor(middle - off))], ordered[min(len(x) - 1, math.ceil(middle + off))]
+    return x.median().item(), (high - low).item() / 2
+
+# %% ../nbs/10_theory.ipynb #38df0ee1
+def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, symbols per production
+                   L: int = 32,             # depth; the growth is taken over its upper half
+                   grammars: int = 500,     # random ones
+                   seed: int = 0,
+                   device="auto",
+                  ) -> TypicalGrowth:
+    """Growth a level of a doubt and of a hint in the median random grammar; 0 where they die out.
+
+    `mean_field_slope` at 1 and at 1/v has the growths averaged over grammars. Products of random linear maps:
+    their typical growth is a Lyapunov exponent, and is not above the average one."""
+    v, m, s = _check_level(v, m, s)
+    L = check_int("L", L, 2)
+    grammars = check_int("grammars", grammars, 8)
+    tuples = grammars * v**s
+    if tuples > 2**28:
+        raise ValueError(f"grammars={grammars} with v={v} and s={s} have {tuples} tuples; at most {2**28}")
+    g = generator(seed, pick_device(device))
+    eye = torch.eye(v, dtype=torch.float64, device=g.device).expand(grammars, -1, -1)
+    states = [(1 - eye) / (v**2 - v), (eye - 1 / v) / (v - 1)]  # of size 1
+    logs = torch.zeros(2, L, grammars, dtype=torch.float64, device=g.device)  # growths
+    for l in range(L):
+        rules = _distinct_tuples(grammars, v, m, s, g)
+        for k, (above, x) in enumerate(zip((_doubt_above, _hint_above), states)):
+            new = above(rules, x)
+            size = (new if k == 0 else new.diagonal(dim1=1, dim2=2)).flatten(1).sum(1).clamp(min=0.)
+            logs[k, l] = size.log()
+            states[k] = new / size.clamp(min=1e-300)[:, None, None]
+    found: list[float] = []
+    for log in logs.cpu():
+        growth = log[L // 2:].mean(0).exp()
+        found += [*_median(growth), (log.sum(0) < 0).double().mean().item()]
+    return TypicalGrowth(*found)
 
 # %% ../nbs/10_theory.ipynb #e174ee64
 def leaf_covariance(grammar: HierarchicalGrammar) -> torch.Tensor:  # (n, v, n, v) float64
