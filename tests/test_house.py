@@ -210,9 +210,10 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
                     code("import nbdev; nbdev.nbdev_export()")]}
     shown = source_read.readable(nb)["cells"]
     title = "# title\n\nThe module `rhmdiff.x`."
-    assert [c["source"] for c in shown] == [title, "import os", "def f(): return 1", "f()"]
+    entry = "```{index}\nsingle: f (in rhmdiff.x)\n```"
+    assert [c["source"] for c in shown] == [title, "import os", entry, "def f(): return 1", "f()"]
     assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"]
-    assert shown[2]["metadata"]["tags"] == ["definition"]
+    assert shown[3]["metadata"]["tags"] == ["definition"]
 
 
 def test_a_longer_test_is_folded_behind_what_runs_it(source_read):

@@ -121,6 +121,15 @@ def with_module(cells: list[dict], module: str) -> list[dict]:
     return [{**c, "source": said} if c is title else c for c in cells]
 
 
+def index_entries(cell: dict, code: str, module: str) -> list[dict]:
+    "A cell that lists the public definitions of an exported cell in the index; none where there are none."
+    defined = [n.name for n in parse(code) if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    names = [name for name in defined if not name.startswith("_")]
+    lines = "\n".join(f"single: {name} (in rhmdiff.{module})" for name in names)
+    entries = {"cell_type": "markdown", "metadata": {}, "source": f"```{{index}}\n{lines}\n```"}
+    return [{**entries, "id": f"{cell['id']}-index"} if "id" in cell else entries] if names else []
+
+
 def rename(nb: dict, suffix: str) -> dict:
     "The notebook with `suffix` on every label it defines, where it is defined and where it is referred to."
     own = {split("".join(c["source"]))[0].get("label") for c in nb["cells"] if c["cell_type"] == "code"}
@@ -149,6 +158,7 @@ def readable(nb: dict, experiment: bool = False) -> dict:
             if plumbing or "injected-parameters" in tags or not source: continue
             if "parameters" in tags and "injected-parameters" in tagged:
                 source = merge_parameters(source, tagged["injected-parameters"])
+            if module and "export" in directives: cells += index_entries(cell, source, module)
             show_code(cell, directives, source, experiment)
         cells.append({**cell, "source": source})
     if module: cells = with_module(cells, module)
