@@ -210,7 +210,7 @@ def test_plumbing_is_dropped_and_the_title_stands_first(source_read):
                     code("import nbdev; nbdev.nbdev_export()")]}
     shown = source_read.readable(nb)["cells"]
     title = "# title\n\nThe module `rhmdiff.x`."
-    entry = "```{index}\nsingle: f (in rhmdiff.x)\n```"
+    entry = "```{index} single: f (in rhmdiff.x)\n```"
     assert [c["source"] for c in shown] == [title, "import os", entry, "def f(): return 1", "f()"]
     assert shown[1]["metadata"]["tags"] == ["definition", "hide-input"]
     assert shown[3]["metadata"]["tags"] == ["definition"]

@@ -125,8 +125,8 @@ def index_entries(cell: dict, code: str, module: str) -> list[dict]:
     "A cell that lists the public definitions of an exported cell in the index; none where there are none."
     defined = [n.name for n in parse(code) if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
     names = [name for name in defined if not name.startswith("_")]
-    lines = "\n".join(f"single: {name} (in rhmdiff.{module})" for name in names)
-    entries = {"cell_type": "markdown", "metadata": {}, "source": f"```{{index}}\n{lines}\n```"}
+    text = "\n\n".join(f"```{{index}} single: {name} (in rhmdiff.{module})\n```" for name in names)
+    entries = {"cell_type": "markdown", "metadata": {}, "source": text}
     return [{**entries, "id": f"{cell['id']}-index"} if "id" in cell else entries] if names else []
 
 
