@@ -154,7 +154,7 @@ def test_the_index_lists_every_word_of_the_glossary(pages, book):
     words = [term.contents[0].strip() for term in pages[book/"glossary.html"].select("dl.glossary > dt")]
     listed = {link.get_text() for link in pages[book/"genindex.html"].select("table.genindextable a")}
     assert len(words) > 30 and set(words) <= listed
-    assert {"posterior (in rhmdiff.inference)", "HierarchicalGrammar (in rhmdiff.grammar)"} <= listed
+    assert {"bayes_gap (in rhmdiff.training)", "HierarchicalGrammar (in rhmdiff.grammar)"} <= listed
 
 
 def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(pages, book, root):
