@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from .inference import log_likelihood, posterior, sample_posterior
     from .models import BayesDenoiser, TransformerDenoiser, UNetDenoiser
     from .observables import reconstruction, score, transition
-    from .protocols import check_process
+    from .protocols import check_denoiser, check_process
     from .sampling import forward_backward, reverse
     from .theory import critical_noise
     from .training import bayes_gap, fit, grammar_stream, nelbo
@@ -23,7 +23,7 @@ _MODULES = {
     "inference": ["log_likelihood", "posterior", "sample_posterior"],
     "models": ["BayesDenoiser", "TransformerDenoiser", "UNetDenoiser"],
     "observables": ["reconstruction", "score", "transition"],
-    "protocols": ["check_process"],
+    "protocols": ["check_denoiser", "check_process"],
     "sampling": ["forward_backward", "reverse"],
     "theory": ["critical_noise"],
     "training": ["bayes_gap", "fit", "grammar_stream", "nelbo"],
