@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
@@ -380,7 +381,8 @@ def test_the_book_after_an_edit_of_prose_equals_one_made_from_scratch(build, boo
 def test_a_build_that_is_ended_leaves_no_process(number, root, tmp_path):
     command = [sys.executable, "book/build.py", "--preset", "smoke", "--to", str(tmp_path)]
     piped = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    with subprocess.Popen(command, cwd=root, text=True, **piped) as build:
+    heard = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # tests in the background ignore it
+    with subprocess.Popen(command, cwd=root, text=True, preexec_fn=heard, **piped) as build:
         assert any(line.startswith("started") for line in build.stdout)
         time.sleep(5)  # a kernel has started
         started = psutil.Process(build.pid).children(recursive=True)
