@@ -133,10 +133,10 @@ def _of_steps(process: Process, t: float, s: float, draws: int, seed: int) -> It
     yield Promise("steps with a generator differ", float(alike), 0.)
 
 def _memory(process: Process, x_t: torch.Tensor, t: float, x_s: torch.Tensor, s: float) -> float:
-    "Whether x_t tells more of x_0 than x_s did: the mean of (1[x_0 = a] - p(a | x_s)) p(b | x_t), in errors."
+    "Whether x_t tells more of x_0 than x_s: mean of p(x_0 | x_t) - sum_a p(a | x_s) p(a | x_t), in errors."
     p_t, p_s = (process.log_evidence(x, u).double().softmax(-1) for x, u in ((x_t, t), (x_s, s)))
-    wrong = torch.eye(process.v, dtype=torch.float64)[:, None] - p_s
-    return _in_errors(torch.einsum("rka,rkb->kab", wrong, p_t) / process.v)
+    true = p_t[torch.arange(process.v), :, torch.arange(process.v)]
+    return _in_errors((true - (p_s * p_t).sum(-1)).mean(0))
 
 # %% ../nbs/14_protocols.ipynb #4bbc3ced
 def _of_bound(process: Process, draws: int, seed: int,
