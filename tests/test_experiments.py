@@ -240,6 +240,23 @@ def test_learned_transition_smoke(tmp_path):
     assert text.count("image/png") == 3 and "exact denoiser" in text
 
 
+LEARNING_CURVES = ROOT/"nbs"/"experiments"/"learning_curves.ipynb"
+
+
+def test_learning_curves_smoke(tmp_path):
+    "No denoiser has a lower loss than the exact one on fresh sequences, but by chance; the page is shown."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=LEARNING_CURVES)
+    assert done.returncode == 0, done.stderr[-3000:]
+    losses = pd.read_csv(tmp_path/"results"/"losses.csv")
+    by = losses.set_index(["experiment", "smoothing", "leaves", "who"]).loss.unstack()
+    assert (by.exact < by.network).all() and (by.exact < by.smoothed + 1e-9).all()
+    assert (by.memory < by.exact)[:, :, "training"].all()
+    ends = pd.read_csv(tmp_path/"results"/"ends.csv")
+    assert (ends[ends.smoothing == 0].smoothed.abs() < 1e-6).all() and (ends.gap > 0).all()
+    text = shown(tmp_path, LEARNING_CURVES)
+    assert text.count("image/png") == 2 and "held-out" in text
+
+
 DEPTH = ROOT/"nbs"/"experiments"/"depth.ipynb"
 
 
@@ -303,6 +320,11 @@ def test_rules_smoke(tmp_path):
      "noises='belief' is not one of masking, uniform, gaussian"),
     (LEARNED_TRANSITION, ("-p", "times", "[0.5, 0.1, 0.9]"), "must be three levels at least, increasing"),
     (LEARNED_TRANSITION, ("-p", "at", "[20, 2]"), "at=[20, 2] must increase"),
+    (LEARNING_CURVES, ("-p", "steps", "[20]"),
+     "steps=[20] must have an entry for each of experiments=['small', 'memorization']"),
+    (LEARNING_CURVES, ("-p", "experiments", "[small, tiny]"),
+     "experiments='tiny' is not one of small, memorization, generalization"),
+    (LEARNING_CURVES, ("-p", "smoothings", "[[1.5], [0.1]]"), "smoothings=1.5 must be"),
     (DEPTH, ("-p", "varied", "[2, 4]"), "varied=[2, 4] must be [m, L], of productions=[2] and depths=[2, 3]"),
     (DEPTH, ("-p", "steps", "10"), "steps=10 must be an integer"),
     (DEPTH, ("-p", "networks", "3"), "grammars=2 must be networks=3 at least"),

@@ -53,6 +53,12 @@ CHANGED = {
         "widths": {"widths": [12]}, "times": {"times": [0.2, 0.5, 0.8]},
         "samples": {"samples": 24}, "sequences": {"sequences": 16}, "seed": {"seed": 1},
     },
+    "learning_curves": {
+        "experiments": {"experiments": ["small", "generalization"]}, "networks": {"networks": [2, 1]},
+        "steps": {"steps": [20, 6]}, "smoothings": {"smoothings": [[0.1, 0.2], [0.1]]}, "dim": {"dim": 16},
+        "layers": {"layers": 2}, "batch_size": {"batch_size": [16, 8]}, "looks": {"looks": 4},
+        "sequences": {"sequences": 32}, "bins": {"bins": 3}, "seed": {"seed": 1},
+    },
     "learned_transition": {
         "shapes": {"shapes": [[5, 2, 2]]}, "held_out": {"held_out": [[5, 2, 2]]}, "s": {"s": 3},
         "noises": {"noises": ["uniform"]}, "networks": {"networks": 2}, "at": {"at": [2, 10]},
