@@ -1,7 +1,7 @@
 """Bad arguments: every one ends in a ValueError that names it, soon, and before memory is taken.
 
-A `Call` is a function with arguments that are right. Each argument is replaced, one at a time, by values that are wrong for
-its kind. `tests/test_refusals_*.py` hold the tables."""
+A `Call` is a function with arguments that are right. Each argument is replaced, one at a time, by values that
+are wrong for its kind. `tests/test_refusals_*.py` hold the tables."""
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -23,9 +23,10 @@ KINDS = {  # kind of an argument -> values that are wrong for it
     "flag": ["yes", None, [True], torch.ones(2), Thing()],
     "text": [3, None, ["text"], True, torch.ones(2), Thing()],
     "choice": ["nothing like it", 3, None, ["text"], {"a": 1}, torch.ones(2), Thing()],
-    "object": ["text", 3, None, [1], {"a": 1}, torch.ones(2), Thing()],   # a grammar, a process, a function, a model
-    "symbols": ["text", 3, None, [[0, 1]], torch.ones(2, 2), torch.full((2, 2), -1), torch.full((2, 2), 10**6),
-                torch.zeros(2, dtype=torch.bool), torch.zeros(1, 1, 1, 1, 1, dtype=torch.long), Thing()],
+    "object": ["text", 3, None, [1], {"a": 1}, torch.ones(2), Thing()],   # a grammar, a process, a model
+    "symbols": ["text", 3, None, [[0, 1]], torch.ones(2, 2), torch.full((2, 2), -1),
+                torch.full((2, 2), 10**6), torch.zeros(2, dtype=torch.bool),
+                torch.zeros(1, 1, 1, 1, 1, dtype=torch.long), Thing()],
     "tensor": ["text", 3, None, [[0.5]], torch.full((2, 2), NAN), torch.ones(1, 1, 1, 1, 1),
                torch.ones(2, 2, dtype=torch.complex64), Thing()],
     "times": ["text", None, [0.5, "x"], -0.1, 1.1, NAN, 1j, torch.full((3,), 2.), torch.ones(2, 2), Thing()],
@@ -38,10 +39,10 @@ class Call:
     "A function, and arguments that are right."
     function: Callable
     good: Mapping[str, Any]
-    kinds: Mapping[str, str]                                             # argument -> key of KINDS
-    more: Mapping[str, Iterable] = field(default_factory=dict)           # argument -> more values that are wrong
-    fine: Mapping[str, Iterable] = field(default_factory=dict)           # argument -> values of its kind that are right
-    named: Mapping[str, str] = field(default_factory=dict)               # argument -> how the message calls it
+    kinds: Mapping[str, str]                                     # argument -> key of KINDS
+    more: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> more values that are wrong
+    fine: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> values of its kind, yet right
+    named: Mapping[str, str] = field(default_factory=dict)       # argument -> how the message calls it
 
     def cases(self) -> Iterator[tuple[str, Any]]:
         "Every argument with every value that is wrong for it."
