@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from .diffusion import BeliefProcess, DiffusionProcess, MaskingProcess, UniformProcess, make_process
+    from .families import from_rules
     from .grammar import HierarchicalGrammar
     from .inference import log_likelihood, posterior, sample_posterior
     from .models import BayesDenoiser, TransformerDenoiser, UNetDenoiser
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "diffusion": ["BeliefProcess", "DiffusionProcess", "MaskingProcess", "UniformProcess", "make_process"],
+    "families": ["from_rules"],
     "grammar": ["HierarchicalGrammar"],
     "inference": ["log_likelihood", "posterior", "sample_posterior"],
     "models": ["BayesDenoiser", "TransformerDenoiser", "UNetDenoiser"],

@@ -4,13 +4,14 @@
 
 # %% auto #0
 __all__ = ['BINARY_3_LEVEL_GRAMMAR', 'BINARY_5_LEVEL_GRAMMAR', 'VARIABLE_BRANCH_GRAMMAR', 'GRAMMARS', 'weighted', 'ambiguous',
-           'shared_fraction', 'filtered', 'ragged', 'save_json', 'load_json', 'to_nltk', 'from_nltk']
+           'shared_fraction', 'filtered', 'ragged', 'save_json', 'load_json', 'to_nltk', 'from_nltk', 'from_rules']
 
 # %% ../nbs/03_families.ipynb #e7885aa2
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from numbers import Real
 from pathlib import Path
 
 import torch
@@ -298,6 +299,37 @@ def _with_levels(rules: dict, levels: dict[int, list]) -> HierarchicalGrammar:
     root_weights = [prior.get(a, 0.) for a in levels[0]]
     return HierarchicalGrammar({"root_symbols": levels[0], "root_weights": root_weights,
                                 "alphabets": alphabets, "terminal_symbols": alphabets[-1], "rules": rules})
+
+# %% ../nbs/03_families.ipynb #bd390d16
+def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"), or (either, weight)
+               root_symbols: Sequence[str] | None = None,    # the classes; None: symbols that no rule makes
+               root_weights: Sequence[float] | None = None,  # of the classes; None: all alike
+              ) -> HierarchicalGrammar:
+    "A grammar of words from rules as one writes them; weights that are not given are 1."
+    if not isinstance(rules, Mapping) or not rules:
+        raise ValueError(f"rules={rules!r} must be a mapping from symbols to lists of expansions")
+    table = {symbol: [_expansion(symbol, x) for x in _listed(symbol, rules[symbol])] for symbol in rules}
+    made = dict.fromkeys(x for pairs in table.values() for symbols, _ in pairs for x in symbols)
+    roots = [x for x in table if x not in made] if root_symbols is None else list(root_symbols)
+    if not roots: raise ValueError("rules make each of their symbols; root_symbols must name the classes")
+    spec = {"root_symbols": roots, "terminal_symbols": [x for x in made if x not in table], "rules": table}
+    return HierarchicalGrammar(spec if root_weights is None else spec | {"root_weights": list(root_weights)})
+
+def _listed(symbol, expansions) -> list:
+    "The expansions of a symbol."
+    if isinstance(expansions, (list, tuple)) and len(expansions): return list(expansions)
+    form = "a list of expansions, as ['NP VP', ('NP PP', 2.0)]"
+    raise ValueError(f"rules[{symbol!r}]={expansions!r} must be {form}")
+
+def _expansion(symbol, given) -> tuple[tuple, float]:
+    "The symbols of an expansion and its weight."
+    weighted = isinstance(given, (list, tuple)) and len(given) == 2 and isinstance(given[1], Real)
+    symbols, weight = given if weighted else (given, 1.0)
+    if isinstance(symbols, str): symbols = tuple(symbols.split())
+    if not isinstance(symbols, (list, tuple)) or not all(isinstance(x, str) for x in symbols) or not symbols:
+        raise ValueError(f"rules[{symbol!r}] has {given!r}; a text, a tuple of symbols, or (either, weight) "
+                         "is needed")
+    return tuple(symbols), weight
 
 # %% ../nbs/03_families.ipynb #c1af06d7
 def _spec(roots: str, terminals: str, rules: str) -> dict:

@@ -151,8 +151,10 @@ def test_a_chapter_from_zero_says_what_for_what_to_keep_and_asks(path):
 
 def test_readme_is_that_of_the_index():
     sys.path.insert(0, str(ROOT/"book"))
-    from readme import readme
+    from readme import FIGURE, readme
+    before = FIGURE.read_bytes()
     assert (ROOT/"README.md").read_text(encoding="utf-8") == readme(), "make readme"
+    assert FIGURE.read_bytes() == before, "the figure was not that of the results; make readme"
 
 
 def test_quarto_configuration():
