@@ -4,11 +4,12 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'ONLY_FOR', 'Step', 'ancestral', 'renoise', 'ddpm', 'ddim', 'tau_leaping', 'unmask',
-           'unmask_by_confidence', 'reverse', 'step_distribution', 'output_distribution', 'forward_backward', 'Moments',
-           'Sweep', 'forward_backward_sweep']
+           'unmask_by_confidence', 'reverse', 'step_distribution', 'output_distribution', 'tokens_seen',
+           'best_schedule', 'cosine_schedule', 'forward_backward', 'Moments', 'Sweep', 'forward_backward_sweep']
 
 # %% ../nbs/07_sampling.ipynb #011b54ea
 import copy
+import itertools
 import json
 import math
 import time
@@ -452,6 +453,50 @@ def _outer(each: Sequence[torch.Tensor],  # (batch, k), one a position
     "The products over positions of `each`, times `start`."
     for e in each: start = (start.view(len(e), -1, 1) * e[:, None]).flatten(1)
     return start.view(len(start), -1)
+
+# %% ../nbs/07_sampling.ipynb #1a737fe7
+def tokens_seen(steps: int | Sequence[float],  # as in `reverse`
+                n: int,                        # tokens
+               ) -> list[int]:                 # how many are seen at first, 0, and after each step
+    "What 'unmask' reveals of `n` masks, step by step."
+    n = check_int("n", n, 1)
+    masks = torch.tensor([[n]])
+    levels = _levels(steps)
+    shown = [int(_n_reveal(masks, level, lower)) for level, lower in zip(levels, levels[1:])]
+    return [0, *itertools.accumulate(shown)]
+
+# %% ../nbs/07_sampling.ipynb #b8e08cb1
+def best_schedule(curve,       # (n,) mean entropy of a hidden token when 0 .. n-1 others are seen, nats
+                  steps: int,  # at most n
+                 ) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
+    "The levels at which 'unmask' in so many steps loses the fewest nats. Lavenant & Zanella 2025."
+    h = np.asarray(curve, float)
+    if h.ndim != 1 or not len(h) or not np.isfinite(h).all():
+        raise ValueError(f"curve has shape {h.shape}; (n,) finite numbers are needed")
+    n = len(h)
+    steps = check_int("steps", steps, 1, n)
+    seen = np.arange(n + 1)
+    width = seen[None, 1:] - seen[:-1, None]                        # (a, b): tokens that a step reveals
+    cost = np.where(width > 0, width * h[:, None], np.inf)
+    least = cost[0]                                                 # of reaching b = 1 .. n in one step
+    before = []
+    for _ in range(steps - 1):
+        total = least[:-1, None] + cost[1:]
+        before.append(total.argmin(0) + 1)
+        least = total.min(0)
+    return _levels_back(before, n)
+
+def _levels_back(before: list[np.ndarray],  # for each step but the first, the a from which b = 1 .. n is best
+                 n: int) -> list[float]:
+    "The levels of the best way to n."
+    seen = [n]
+    for best in reversed(before): seen.append(int(best[seen[-1] - 1]))
+    return [1 - j / n for j in [0, *reversed(seen)]]
+
+def cosine_schedule(steps: int) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
+    "Levels that fall as a cosine: few tokens first, many at the end. Chang et al. 2022, section 3.3."
+    steps = check_int("steps", steps, 1)
+    return [math.cos(math.pi / 2 * k / steps) for k in range(steps)] + [0.]
 
 # %% ../nbs/07_sampling.ipynb #f8b49d63
 def forward_backward(process,                    # the forward process

@@ -6,7 +6,8 @@
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
            'mean_field_by_depth', 'mean_field_noise_at', 'Prediction', 'population_dynamics',
            'class_reconstruction_by_depth', 'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise',
-           'curvature_time', 'noise_information', 'condensation_time', 'sample_complexity', 'memorization_steps']
+           'curvature_time', 'noise_information', 'condensation_time', 'InformationCurve', 'information_curve',
+           'unmasking_cost', 'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -20,10 +21,12 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import eigsh
 
 from .core import check_int, check_number, draw_index, generator, pick_device, spawn
-from .diffusion import DiffusionProcess, Process, RaggedProcess
+from .diffusion import DiffusionProcess, Process, RaggedProcess, make_process
 from .engine.relations import descendant_distribution, marginals, siblings_distribution
 from .grammar import HierarchicalGrammar
 from .inference import log_likelihood
+from .models import BayesDenoiser, evaluating
+from .sampling import tokens_seen
 
 # %% ../nbs/10_theory.ipynb #9c878d11
 def mean_field_map(p,      # probability of the true symbol below: a number, numpy array or torch tensor
@@ -641,6 +644,60 @@ def _bisect(f: Callable[[float], float], low: float, high: float) -> tuple[float
         if f(middle) > 0: low = middle
         else: high = middle
     return low, high
+
+# %% ../nbs/10_theory.ipynb #ea5bab82
+class InformationCurve(NamedTuple):
+    "A row a sequence: the points of a row share their sequence and its order."
+    entropy: torch.Tensor   # (samples, n) of a hidden token when 0 .. n-1 are seen, nats
+    surprise: torch.Tensor  # (samples, n) mean of -log p of a hidden token
+
+def information_curve(grammar: HierarchicalGrammar,
+                      samples: int = 64,
+                      denoiser: Callable | None = None,  # (x_t, t) -> logits (batch, n, v); None: exact
+                      seed: int = 0,
+                      device: str | torch.device = "cpu",  # that of the denoiser
+                     ) -> InformationCurve:
+    "What is known of a hidden token of `grammar` when 0 to n-1 others are seen, in random order."
+    samples = check_int("samples", samples, 1)
+    process = make_process("masking", grammar)
+    if denoiser is None: denoiser = BayesDenoiser(grammar, process)
+    x = grammar.sample(samples, seed=spawn(seed, "sequences"))[-1].to(device)
+    n = x.shape[1]
+    rank = torch.rand(x.shape, generator=generator(spawn(seed, "order"))).argsort(-1).argsort(-1).to(device)
+    entropy, surprise = [], []
+    with torch.no_grad(), evaluating(denoiser):
+        for j in range(n):
+            hidden = rank >= j
+            log_p = _log_softmax(denoiser(torch.where(hidden, process.v, x), 1 - j / n), (*x.shape, process.v))
+            entropy.append(_mean_hidden(torch.special.entr(log_p.exp()).sum(-1), hidden))
+            surprise.append(_mean_hidden(-log_p.gather(-1, x[..., None])[..., 0], hidden))
+    return InformationCurve(torch.stack(entropy, 1).cpu(), torch.stack(surprise, 1).cpu())
+
+def _log_softmax(logits: torch.Tensor, needed: tuple[int, ...]) -> torch.Tensor:
+    "Log probabilities in float64, or a ValueError about the shape."
+    shape = tuple(getattr(logits, "shape", ()))
+    if shape != needed: raise ValueError(f"denoiser returned {shape}; logits of shape {needed} are needed")
+    return logits.double().log_softmax(-1)
+
+def _mean_hidden(values: torch.Tensor,  # (batch, n)
+                 hidden: torch.Tensor,  # (batch, n), at least one True a row
+                ) -> torch.Tensor:      # (batch,)
+    "The mean over hidden positions."
+    return values.where(hidden, 0.).sum(-1) / hidden.sum(-1)
+
+# %% ../nbs/10_theory.ipynb #b095579e
+def unmasking_cost(curve: torch.Tensor,           # (..., n) entropy of a hidden token, or surprise, nats
+                   steps: int | Sequence[float],  # as in `reverse`
+                   exact: torch.Tensor | None = None,  # (..., n) exact entropy; None: `curve` is that
+                  ) -> torch.Tensor:              # (...) nats a sequence
+    """The divergence of the data from sequences that 'unmask' makes in these steps, order by order.
+
+    Chen, Cong & Li 2026; Lavenant & Zanella 2025. With the surprise of a network as `curve` and the exact
+    entropy beside it, what the network lacks is contained."""
+    if exact is None: exact = curve
+    seen = torch.tensor(tokens_seen(steps, curve.shape[-1]), device=curve.device)
+    width = seen.diff()
+    return (curve[..., seen[:-1].clamp(max=curve.shape[-1] - 1)] * width).sum(-1) - exact.sum(-1)
 
 # %% ../nbs/10_theory.ipynb #19557ea8
 def sample_complexity(v: int,  # symbols
