@@ -5,17 +5,21 @@
 # %% auto #0
 __all__ = ['OK', 'FAILED', 'USAGE', 'NO_OUTPUT', 'TIME', 'INTERRUPTED', 'TERMINATED', 'CODES', 'Terminated', 'code_for', 'main',
            'rhm', 'run', 'sweep', 'plan', 'run_sweep', 'sweep_status', 'sweep_table', 'status', 'check', 'reference',
-           'replace_results']
+           'replace_results', 'check_name', 'new_notebook', 'is_listed', 'with_line', 'checkout', 'new']
 
 # %% ../nbs/13_cli.ipynb #b0e50999
 import contextlib
 import io
+import json
+import keyword
 import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
 from collections.abc import Mapping
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -410,3 +414,83 @@ def replace_results(source: Path, target: Path) -> None:
         for name in names: shutil.copyfile(source/name, new/name)
         if target.exists(): target.rename(old)
         new.rename(target)
+
+# %% ../nbs/13_cli.ipynb #6f1d0a02
+_LONGEST = 40  # characters of a name: lines of the notebook hold it
+
+def check_name(name: str) -> str:
+    "`name`, or a ValueError where it cannot be that of an experiment."
+    fits = re.fullmatch("[a-z][a-z0-9_]*", name) and len(name) <= _LONGEST
+    if fits and not keyword.iskeyword(name): return name
+    raise ValueError(f"name={name!r} must be made of a-z, 0-9 and _, a letter first, {_LONGEST} at most, "
+                     "and be no word of Python")
+
+def new_notebook(name: str, title: str) -> str:
+    "The text of a new experiment, as a notebook is committed."
+    template = resources.files("rhmdiff")/"templates"/"experiment.ipynb"
+    nb = json.loads(template.read_text(encoding="utf-8"))
+    for cell in nb["cells"]:
+        cell["source"] = [x.replace("NEW_NAME", name).replace("NEW_TITLE", title) for x in cell["source"]]
+    return json.dumps(nb, sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+
+# %% ../nbs/13_cli.ipynb #6f1d0a05
+_PART = re.compile(r"- caption: Experiments\b.*\n(?:(?! *- caption:).*\n)*( *- file: nbs/experiments/).*\n")
+
+def is_listed(contents: str, name: str) -> bool:
+    "Whether a table of contents has a page of this name among the experiments."
+    return re.search(rf"file: nbs/experiments/{name}\s*(#.*)?$", contents, re.M) is not None
+
+def with_line(contents: str, name: str) -> str:
+    "A table of contents with one more experiment. A ValueError where it has no part of experiments."
+    part = _PART.search(contents)
+    if part is None: raise ValueError("book/_toc.yml has no part Experiments with a page in nbs/experiments")
+    return f"{contents[:part.end()]}{part[1]}{name}\n{contents[part.end():]}"
+
+# %% ../nbs/13_cli.ipynb #6f1d0a07
+_CHECKOUT = ("nbs/experiments", "book/_toc.yml")  # what a checkout has
+
+def checkout(folder: Path) -> Path:
+    "The checkout that a folder lies in. A ValueError where it lies in none."
+    for place in (folder, *folder.parents):
+        if all((place/x).exists() for x in _CHECKOUT): return place
+    raise ValueError(f"folder={str(folder)!r} lies in no checkout of the repository, which has "
+                     f"{' and '.join(_CHECKOUT)}: clone it and call rhm new there")
+
+@rhm.command(epilog=CODES)
+@click.argument("name")
+@click.option("--title", help="Of its page; by default NAME as words.")
+@click.option("--dry-run", is_flag=True, help="Say what would be made; write nothing.")
+def new(name: str, title: str | None, dry_run: bool) -> None:
+    """Begin an experiment of one's own, in the checkout that the current folder lies in.
+
+    It makes nbs/experiments/NAME.ipynb, a small experiment that runs, and its line in book/_toc.yml."""
+    title = check_name(name).replace("_", " ").capitalize() if title is None else title.strip()
+    if not title.isprintable() or not title: raise ValueError(f"title={title!r} must be one line of text")
+    here = checkout(Path.cwd())
+    notebook = here/"nbs"/"experiments"/f"{name}.ipynb"
+    toc = here/"book"/"_toc.yml"
+    contents = toc.read_text(encoding="utf-8")
+    if notebook.exists() or is_listed(contents, name):
+        raise ValueError(f"name={name!r} is that of an experiment, or of a page of one, that is there")
+    texts = {notebook: new_notebook(name, title), toc: with_line(contents, name)}
+    shown = os.path.relpath(notebook)
+    both = f"{shown} and its line in {os.path.relpath(toc)}"
+    if dry_run: return click.echo(f"would make {both}")
+    _write_all(texts)
+    click.echo(f"made {both}; the tests find it there\n"
+               "To go on:\n"
+               f"  edit {shown}\n"
+               f"  rhm run {name if _is_ours(here) else shown} --preset smoke\n"
+               f"  make reference EXP={name}  # once it is committed")
+
+def _write_all(texts: Mapping[Path, str]) -> None:
+    "Write all of some files, or none."
+    from rhmdiff.core import atomic_path
+    with contextlib.ExitStack() as stack:
+        for path, text in texts.items():
+            stack.enter_context(atomic_path(path)).write_text(text, encoding="utf-8")
+
+def _is_ours(folder: Path) -> bool:
+    "Whether this library is that of a checkout, so that it finds an experiment there by its name."
+    import rhmdiff
+    return Path(rhmdiff.__file__).parent.parent.resolve() == folder.resolve()

@@ -1,6 +1,7 @@
 """The command `rhm`: what it says, what it leaves, and the number with which it ends."""
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,9 +13,11 @@ import pytest
 pytest.importorskip("click")
 pytest.importorskip("papermill")
 
+import test_house as house
 from test_files import mounted
 from tiny import RHM, kernels, tiny, wait_for, write_notebook
 
+import rhmdiff
 from rhmdiff import cli, runs
 
 BAD = {
@@ -187,11 +190,85 @@ def test_the_reference_results_are_replaced_as_a_whole(tmp_path):
     assert len(runs.read_results(target)["sums"]) == 3
 
 
+@pytest.fixture
+def checkout(tmp_path, root, monkeypatch) -> Path:
+    "A copy of the notebooks and of the contents, which this library takes for the checkout that it lies in."
+    here = tmp_path/"checkout"
+    shutil.copytree(root/"nbs", here/"nbs", ignore=shutil.ignore_patterns(".*", "*.yml"))
+    (here/"book").mkdir()
+    shutil.copyfile(root/"book"/"_toc.yml", here/"book"/"_toc.yml")
+    monkeypatch.setattr(rhmdiff, "__file__", str(here/"rhmdiff"/"__init__.py"))
+    return here
+
+
+def test_a_new_experiment_obeys_the_house_and_runs(rhm, root, checkout, monkeypatch):
+    toc = (checkout/"book"/"_toc.yml").read_text(encoding="utf-8")
+    monkeypatch.chdir(checkout/"nbs")
+    told = rhm("new", "trial", "--dry-run")[1]
+    assert told == "would make experiments/trial.ipynb and its line in ../book/_toc.yml\n"
+    assert not (checkout/"nbs"/"experiments"/"trial.ipynb").exists()
+    ended, told, _ = rhm("new", "trial", "--title", 'On "trial"')
+    assert ended == cli.OK and told.splitlines()[2:] == [
+        "  edit experiments/trial.ipynb", "  rhm run trial --preset smoke",
+        "  make reference EXP=trial  # once it is committed"]
+    listed = (checkout/"book"/"_toc.yml").read_text(encoding="utf-8").splitlines()
+    line = "      - file: nbs/experiments/trial"
+    assert [x for x in listed if x != line] == toc.splitlines()
+    assert listed[listed.index(line) + 1] == "  - caption: The library"
+
+    new = Path("nbs/experiments/trial.ipynb")
+    monkeypatch.setattr(house, "ROOT", checkout)
+    monkeypatch.setattr(house, "NOTEBOOKS", sorted([*house.NOTEBOOKS, new]))
+    house.test_notebooks_are_committed_clean(new)
+    house.test_experiments_have_one_parameters_cell(new)
+    house.test_directives_head_their_cells_and_figures_have_captions(new)
+    house.test_no_two_pages_label_a_figure_alike()
+    house.test_every_notebook_is_in_the_book()
+    house.test_the_contents_list_every_experiment_and_no_other()
+    rules = ["--config", root/"pyproject.toml", "--config", f"src = ['{root}']"]
+    lint = [sys.executable, "-m", "ruff", "check", *rules, checkout/new]
+    done = subprocess.run(lint, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout
+    cells = house.cells(new)
+    assert cells[0]["source"].startswith('# On "trial"\n\n> ') and "NEW_" not in str(cells)
+    assert cells[-1]["source"].startswith("## What would change the answer")
+
+    monkeypatch.chdir(checkout)
+    ended, told, log = rhm("run", "trial", "--preset", "smoke")
+    assert ended == cli.OK and "results in runs/trial-smoke: curves.csv" in told, log
+    table = runs.read_results("runs/trial-smoke")["curves"]
+    assert list(table.columns) == ["noise", "number", "t", "mass"] and len(table) == 2 * 5  # grammars × times
+    assert table.mass.between(0, 1).all() and table.groupby("t").mass.mean().is_monotonic_decreasing
+    shown = Path("runs/trial-smoke.ipynb").read_text(encoding="utf-8")
+    assert "image/png" in shown and "Results of the preset `smoke`" in shown
+
+
+def test_a_new_experiment_is_refused_before_anything_is_written(rhm, tmp_path, checkout, monkeypatch):
+    outside = tmp_path/"outside"
+    outside.mkdir()
+    before = names(tmp_path), (checkout/"book"/"_toc.yml").read_bytes()
+    for place, arguments, message in [
+        (checkout, ["Trial"], "name='Trial' must be made of a-z, 0-9 and _"),
+        (checkout, ["../trial"], "name='../trial' must be made of"),
+        (checkout, ["import"], "be no word of Python"),
+        (checkout, ["depth"], "name='depth' is that of an experiment"),
+        (checkout, ["phase_transition_thesis"], "or of a page of one, that is there"),
+        (checkout, ["trial", "--title", "two\nlines"], "title='two\\nlines' must be one line of text"),
+        (checkout, ["trial", "--title", " "], "title='' must be one line of text"),
+        (checkout, [], "Missing argument 'NAME'"),
+        (outside, ["trial"], "lies in no checkout of the repository, which has nbs/experiments and"),
+    ]:
+        monkeypatch.chdir(place)
+        ended, _, told = rhm("new", *arguments)
+        assert ended == cli.USAGE and message in told, (arguments, told)
+    assert before == (names(tmp_path), (checkout/"book"/"_toc.yml").read_bytes())
+
+
 def test_help_comes_without_torch():
     "The command says what it is before torch is loaded."
     code = "import sys, rhmdiff.cli; print([m for m in ('torch', 'pandas') if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]"
-    for command in ([], ["run"], ["sweep"], ["sweep", "plan"], ["sweep", "run"], ["reference"], ["check"]):
-        done = subprocess.run([RHM, *command, "--help"], capture_output=True, text=True)
+    for command in ("", "run", "sweep", "sweep plan", "sweep run", "reference", "check", "new"):
+        done = subprocess.run([RHM, *command.split(), "--help"], capture_output=True, text=True)
         assert done.returncode == 0 and "Exit codes:" in done.stdout

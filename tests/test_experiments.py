@@ -15,6 +15,7 @@ import pytest
 import yaml
 from papermill.cli import _resolve_type
 
+from rhmdiff import runs
 from rhmdiff.engine import notebooks
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -535,3 +536,28 @@ def test_phases_exponents_and_speciation_refused_before_any_work(tmp_path, name,
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=notebook)
     assert done.returncode != 0 and f"ValueError: {message}" in done.stderr
     assert not (tmp_path/"results").exists()
+
+
+TEMPLATE = ROOT/"rhmdiff"/"templates"/"experiment.ipynb"  # what `rhm new` begins with
+TESTED_ABOVE = {
+    "phase_transition", "denoisers", "memorization", "sample_complexity", "learned_transition",
+    "learning_curves", "depth", "universality", "rules", "samplers", "predictions", "susceptibility",
+    "exponents", "phases", "speciation"}
+OTHERS = [x for x in runs.experiments().values() if x.name not in TESTED_ABOVE and not x.parameters]
+
+
+def test_what_is_tested_above_is_there(): assert TESTED_ABOVE <= set(runs.experiments())
+
+
+@pytest.mark.parametrize("x", [*runs.read_experiment(TEMPLATE), *OTHERS], ids=lambda x: x.name)
+def test_smoke_of_an_experiment_that_has_no_test_of_its_own(tmp_path, x):
+    "It leaves tables, some parts made again are the same, and the page is shown from the tables."
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=x.notebook)
+    assert done.returncode == 0, done.stderr[-3000:]
+    results = runs.read_results(tmp_path/"results")
+    assert results.tables and all(len(table.columns) for table in results.tables.values())
+    assert results.record["code"] == x.code()
+    assert runs.recompute(x, results.folder, seconds=3.).agrees.all()
+    text = shown(tmp_path, x.notebook)
+    assert "Results of the preset `smoke`" in text and "older than their code" not in text
+    assert "image/png" in text
