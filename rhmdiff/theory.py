@@ -668,7 +668,8 @@ def information_curve(grammar: HierarchicalGrammar,
     with torch.no_grad(), evaluating(denoiser):
         for j in range(n):
             hidden = rank >= j
-            log_p = _log_softmax(denoiser(torch.where(hidden, process.v, x), 1 - j / n), (*x.shape, process.v))
+            x_t = torch.where(hidden, process.v, x)
+            log_p = _log_softmax(denoiser(x_t, 1 - j / n), (*x.shape, process.v))
             entropy.append(_mean_hidden(torch.special.entr(log_p.exp()).sum(-1), hidden))
             surprise.append(_mean_hidden(-log_p.gather(-1, x[..., None])[..., 0], hidden))
     return InformationCurve(torch.stack(entropy, 1).cpu(), torch.stack(surprise, 1).cpu())
