@@ -70,6 +70,8 @@ class TransformerDenoiser_for_denoise(nn.Module):
         self.d = check_int("d", d, 2)
         self.n = check_int("n", n, 1)
         if process is None: process = DiffusionProcess(self.d, noise_scale=0.3, max_time=10.0, mode="cos")
+        if not isinstance(process, DiffusionProcess):
+            raise ValueError(f"process is a {type(process).__name__}; a DiffusionProcess is needed")
         if process.v != self.d: raise ValueError(f"process has v={process.v} symbols; d={d}")
         self.max_time = process.max_time
         self.network = EncoderDecoder(process, self.n, embed_dim, num_heads, ff_dim,
@@ -110,12 +112,18 @@ def _check_share_of_time(t, batch: int, max_time: float) -> None:
         raise ValueError(f"t={outside[0].item()} is outside [0, 1]; {needed}{how}")
 
 # %% ../nbs/12_thesis.ipynb #1855de44
+def _grammar_of(grammar: HierarchicalGrammar | dict) -> HierarchicalGrammar:
+    "The grammar itself, or that of a spec."
+    return grammar if isinstance(grammar, HierarchicalGrammar) else HierarchicalGrammar(grammar)
+
 def prepare_tensors(df: pd.DataFrame,                        # as `generate_dataset` makes it
-                    grammar: HierarchicalGrammar,
+                    grammar: HierarchicalGrammar | dict,
                    ) -> tuple[torch.Tensor, torch.Tensor]:   # (batch, 1, d, n) float; (batch,) int64
     "The sentences of a table one-hot in the thesis' layout, and their classes."
-    if not {"label", "sequence"} <= set(df.columns):
-        raise ValueError(f"df has the columns {list(df.columns)}; label and sequence are needed")
+    columns = list(getattr(df, "columns", ()))
+    if not {"label", "sequence"} <= set(columns):
+        raise ValueError(f"df has the columns {columns}; label and sequence are needed")
+    grammar = _grammar_of(grammar)
     leaves = grammar.encode(df["sequence"])
     roots = grammar.alphabet(0)
     classes = [roots.index(check_choice("label", a, roots)) for a in df["label"]]
@@ -128,6 +136,16 @@ def _drawn_shares(name: str, batch: int, g: torch.Generator) -> torch.Tensor:
         return torch.rand(batch, generator=g, device=g.device)
     return (0.25 + 0.5 * torch.randn(batch, generator=g, device=g.device)).clamp(0., 1.)
 
+def _check_data(data, labels, process) -> None:
+    "A ValueError unless there are a label for each image and a process."
+    if not isinstance(data, torch.Tensor):
+        raise ValueError(f"data is a {type(data).__name__}; a tensor (batch, 1, d, n) is needed")
+    if not hasattr(labels, "__len__") or len(labels) != len(data):
+        count = len(labels) if hasattr(labels, "__len__") else "no"
+        raise ValueError(f"labels has {count} entries; data has {len(data)}")
+    if not isinstance(process, DiffusionProcess):
+        raise ValueError(f"diffusion_process is a {type(process).__name__}; a DiffusionProcess is needed")
+
 def generate_diffusion_dataset(data: torch.Tensor,          # (batch, 1, d, n) one-hot
                                labels,                      # (batch,), handed on
                                diffusion_process: DiffusionProcess,
@@ -135,9 +153,7 @@ def generate_diffusion_dataset(data: torch.Tensor,          # (batch, 1, d, n) o
                                max_time: float | None = None,       # latest time; None: of the process
                                seed: int | torch.Generator | None = None) -> tuple:
     "Noisy data, (batch, 1, d, n); their timestep / max_time of the process, (batch, 1); and the labels."
-    if not isinstance(data, torch.Tensor):
-        raise ValueError(f"data is a {type(data).__name__}; a tensor (batch, 1, d, n) is needed")
-    if len(labels) != len(data): raise ValueError(f"labels has {len(labels)} entries; data has {len(data)}")
+    _check_data(data, labels, diffusion_process)
     end = diffusion_process.max_time
     latest = end if max_time is None else check_number("max_time", max_time, 0., end)
     g = generator(seed, data.device)
@@ -145,15 +161,17 @@ def generate_diffusion_dataset(data: torch.Tensor,          # (batch, 1, d, n) o
     return diffusion_process.add_noise(data, times, seed=g), (times / end)[:, None], labels
 
 # %% ../nbs/12_thesis.ipynb #4ef2d8b9
-def recover_root(seq: str, grammar: HierarchicalGrammar) -> str:
+def recover_root(seq: str, grammar: HierarchicalGrammar | dict) -> str:
     "The root symbol of a string, or '?' if it has no derivation."
+    grammar = _grammar_of(grammar)
     root = int(grammar.parse(grammar.encode([seq]))[0])
     return grammar.alphabet(0)[root] if root >= 0 else "?"
 
 def reconstruct_labels(one_hot_matrices: torch.Tensor,  # (batch, 1, d, n) or (batch, d, n), or scores so
-                       grammar: HierarchicalGrammar,
+                       grammar: HierarchicalGrammar | dict,
                       ) -> torch.Tensor:                # (batch,) int64
     "The class of the highest symbols of each sequence; -1 where they have no derivation."
+    grammar = _grammar_of(grammar)
     shape = tuple(getattr(one_hot_matrices, "shape", ()))
     d, n = grammar.vocab[-1], grammar.n_leaves
     if len(shape) not in (3, 4) or shape[1:] not in ((d, n), (1, d, n)):
@@ -167,9 +185,10 @@ def bin_accuracy(pred_labels: torch.Tensor,  # (batch,)
                  bins: int = 10,             # equal parts of [0, 1]
                 ) -> torch.Tensor:           # (bins,) float64; nan in an empty bin
     "The share of right labels in each bin of the time."
-    pred, gold, t = pred_labels.cpu(), gold_labels.cpu(), timesteps.flatten().cpu()
+    pred, gold, t = [torch.as_tensor(x).cpu() for x in (pred_labels, gold_labels, timesteps)]
+    shapes = [tuple(x.shape) for x in (pred, gold, t)]
+    t = t.flatten()
     if not pred.shape == gold.shape == t.shape:
-        shapes = [tuple(x.shape) for x in (pred, gold, timesteps)]
         named = "pred_labels, gold_labels and timesteps"
         raise ValueError(f"{named} have shapes {shapes}; one of each a sequence is needed")
     bins = check_int("bins", bins, 1)
@@ -182,6 +201,8 @@ def build_allowed_matrix(prod_rules: Mapping,           # parent -> [(expansion,
                          leaf_alphabet: Sequence[str],
                         ) -> torch.Tensor:              # (d, d) bool, left symbol by right symbol
     "The pairs of leaves that a production makes."
+    if not isinstance(prod_rules, Mapping) or isinstance(prod_rules.get("rules"), Mapping):
+        raise ValueError("prod_rules must map parents to expansions, as the entry 'rules' of a spec does")
     leaves = list(leaf_alphabet)
     made = {a: pairs for a, pairs in prod_rules.items() if all(set(e) <= set(leaves) for e, _ in pairs)}
     if not made: raise ValueError(f"leaf_alphabet={leaves}: no parent in prod_rules has these leaves alone")
@@ -272,6 +293,12 @@ def _summary(name: str, experiment: Experiment, history: History, accuracy: pd.D
                 accuracy=float(accuracy.accuracy.mean()), exact_accuracy=float(accuracy.exact.mean()))
 
 # %% ../nbs/12_thesis.ipynb #a0e86012
+def _folder(name: str, out) -> Path:
+    "The folder of a run, or a ValueError."
+    if out is None and name != "own": return Path("runs", "thesis", name)
+    if isinstance(out, (str, Path)) and str(out): return Path(out)
+    raise ValueError(f"out={out!r} must be a folder; only a preset has one of its own")
+
 def _chosen(experiment: Experiment, steps: int | None, seed: int | None, plan: dict) -> Experiment:
     "The experiment with other fields of its plan, or a ValueError."
     for name in plan: check_choice("argument", name, [f.name for f in fields(Plan)])
@@ -297,8 +324,7 @@ def run_experiment(experiment: Experiment | str = "small",  # "memorization", "g
     name, preset = _preset(experiment)
     chosen = _chosen(preset, steps, seed, plan)
     device = pick_device(device)
-    if out is None and name == "own": raise ValueError("out=None: an experiment of one's own needs a folder")
-    folder = Path("runs", "thesis", name) if out is None else Path(out)
+    folder = _folder(name, out)
     check_writable("out", folder/"summary.json")
     history = training.run_experiment(chosen, folder, device)
     accuracy = _accuracy(chosen, folder)
