@@ -47,7 +47,8 @@ LONG = ("nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/07_sampling",
 # The figure that stands beside each answer of the page *Answers*, by the experiment that gives it.
 ANSWERS = {"phase_transition": "fig-class", "universality": "fig-factors",
            "learned_transition": "fig-half-levels", "memorization": "fig-crossing", "depth": "fig-depth",
-           "sample_complexity": "fig-gap-by-size", "rules": "fig-excess"}
+           "sample_complexity": "fig-gap-by-size", "rules": "fig-excess",
+           "unmasking": "fig-information"}
 
 
 @dataclass(frozen=True)

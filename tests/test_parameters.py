@@ -113,6 +113,15 @@ CHANGED = {
         "points": {"points": 3}, "grammars": {"grammars": 2}, "inputs": {"inputs": 2},
         "trajectories": {"trajectories": 3}, "seed": {"seed": 1},
     },
+    "unmasking": {
+        "shape": {"shape": [5, 2, 2]}, "depths": {"depths": [2]}, "others": {"others": [[3, 3, 2]]},
+        "depth_of_others": {"depth_of_others": 1}, "grammars": {"grammars": 1}, "tokens": {"tokens": 40},
+        "steps": {"steps": [2, 4]}, "gathered": {"gathered": 3}, "class_samples": {"class_samples": 6},
+        "revealed": {"revealed": [3]}, "revealed_samples": {"revealed_samples": 16},
+        "networks": {"networks": 0}, "training_steps": {"training_steps": 5},
+        "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3},
+        "dim": {"dim": 4}, "seed": {"seed": 1},
+    },
 }
 
 
