@@ -900,17 +900,17 @@ class Experiment:
         return train, held
 
 # %% ../nbs/08_training.ipynb #867492b0
-def _thesis_plan(steps: int, batch_size: int, log_every: int) -> Plan:
-    "A plan with the rate, warm-up, smoothing and patience of the thesis."
-    return Plan(steps, batch_size, lr=1e-3, weight_decay=0.01, warmup=2000, smoothing=0.1, clip=1.0,
-                patience=7, log_every=log_every)
+def _thesis_experiment(grammar: dict, samples: int, held_out: float, epochs: int,
+                       batch_size: int) -> Experiment:
+    "Epochs of a training set, with the rate, smoothing and patience of the thesis."
+    batches = math.ceil((samples - round(held_out * samples)) / batch_size)
+    plan = Plan(epochs * batches, batch_size, lr=1e-3, weight_decay=0.01, warmup=0, decay="constant",
+                smoothing=0.1, clip=1.0, patience=7, log_every=batches)
+    return Experiment(grammar, samples, held_out, plan, distinct=False)
 
-SMALL_EXPERIMENT = Experiment(
-    BINARY_3_LEVEL_GRAMMAR, 1_000, 0.1, _thesis_plan(10_000, 128, log_every=250), distinct=False)
-MEMORIZATION_EXPERIMENT = Experiment(
-    BINARY_5_LEVEL_GRAMMAR, 10_000, 0.1, _thesis_plan(20_000, 256, log_every=500))
-GENERALIZATION_EXPERIMENT = Experiment(
-    BINARY_5_LEVEL_GRAMMAR, 5_000, 0.3, _thesis_plan(20_000, 512, log_every=500))
+SMALL_EXPERIMENT = _thesis_experiment(BINARY_3_LEVEL_GRAMMAR, 1_000, 0.2, epochs=20, batch_size=128)
+MEMORIZATION_EXPERIMENT = _thesis_experiment(BINARY_5_LEVEL_GRAMMAR, 10_000, 0.2, epochs=100, batch_size=512)
+GENERALIZATION_EXPERIMENT = _thesis_experiment(BINARY_5_LEVEL_GRAMMAR, 5_000, 0.3, epochs=50, batch_size=256)
 
 # %% ../nbs/08_training.ipynb #24b2cbc1
 def run_experiment(experiment: Experiment,

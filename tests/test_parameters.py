@@ -62,7 +62,7 @@ CHANGED = {
     "learning_curves": {
         "experiments": {"experiments": ["small", "generalization"]}, "networks": {"networks": [2, 1]},
         "steps": {"steps": [20, 6]}, "smoothings": {"smoothings": [[0.1, 0.2], [0.1]]}, "dim": {"dim": 16},
-        "layers": {"layers": 2}, "batch_size": {"batch_size": [16, 8]}, "looks": {"looks": 4},
+        "layers": {"layers": 2}, "batch_size": {"batch_size": [16, 8]},
         "sequences": {"sequences": 32}, "bins": {"bins": 3}, "seed": {"seed": 1},
     },
     "learned_transition": {
