@@ -202,6 +202,36 @@ def test_pages_in_a_browser(browser, pages):
         assert not bad, (path.name, seen)
 
 
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_pages_on_a_phone(browser, pages, book, theme):
+    "Nothing sticks out of a narrow window; a figure keeps a size at which it can be read, and scrolls."
+    page = browser.new_page(viewport={"width": 390, "height": 844})
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    wide = []
+    for path in pages:
+        if not body(pages[path]): continue
+        page.goto(path.as_uri(), wait_until="load")
+        assert page.evaluate("document.documentElement.dataset.theme") == theme
+        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1"): wide.append(path.name)
+    page.goto((book/"nbs"/"experiments"/"phase_transition.html").as_uri(), wait_until="load")
+    widths = page.eval_on_selector_all(".bd-article figure img", "all => all.map(x => x.clientWidth)")
+    page.close()
+    assert not wide and min(widths) > 500, (wide, widths)
+
+
+def test_a_figure_is_enlarged_by_mouse_and_by_keyboard(browser, book):
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.goto((book/"nbs"/"experiments"/"phase_transition.html").as_uri(), wait_until="load")
+    button = page.locator("button.enlarge").first
+    before = button.locator("img").bounding_box()["width"]
+    for choose in (button.click, lambda: (button.focus(), page.keyboard.press("Enter"))):
+        choose()
+        assert page.locator("dialog.enlarged img").bounding_box()["width"] > 1.2 * before
+        page.keyboard.press("Escape")
+        assert not page.locator("dialog.enlarged").is_visible()
+    page.close()
+
+
 def test_search_works_from_the_file_system(browser, book):
     page = browser.new_page()
     page.goto((book/"search.html").as_uri() + "?q=posterior", wait_until="load")
