@@ -69,7 +69,7 @@ readme: env
 	$(BIN)/python book/readme.py
 
 clean:
-	rm -rf book/_build book/_stage runs .pytest_cache .hypothesis
+	rm -rf book/_build book/_stage build dist runs .pytest_cache .hypothesis
 	find rhmdiff tests book nbs -name __pycache__ -prune -exec rm -rf {} +
 
 clean-all: clean

@@ -23,7 +23,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import click
+try:
+    import click
+except ModuleNotFoundError as e:  # as `core.installed_by`, which would load torch before --help
+    raise ModuleNotFoundError(f'{e}: pip install "rhmdiff[run]"', name=e.name) from None
 
 # %% ../nbs/13_cli.ipynb #2e820dfa
 OK, FAILED, USAGE, NO_OUTPUT, TIME, INTERRUPTED, TERMINATED = 0, 1, 2, 74, 124, 130, 143
@@ -65,7 +68,7 @@ def main(arguments: list[str] | None = None) -> None:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has seen enough
         code = FAILED
-    except (KeyboardInterrupt, click.Abort, OSError, ValueError, RuntimeError) as e:
+    except (KeyboardInterrupt, click.Abort, ModuleNotFoundError, OSError, ValueError, RuntimeError) as e:
         code = code_for(e)
         what = {INTERRUPTED: "interrupted", TERMINATED: "terminated"}.get(code, str(e))
         click.echo(f"rhm: {what}", err=True)

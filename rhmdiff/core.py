@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['check_choice', 'check_int', 'check_number', 'check_symbols', 'check_times', 'checked', 'generator', 'spawn',
            'draw_index', 'pick_device', 'set_threads', 'one_thread', 'fingerprint', 'ratio_se', 'atomic_path',
-           'check_writable', 'terminable', 'arguments', 'describe']
+           'check_writable', 'terminable', 'installed_by', 'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
@@ -491,6 +491,14 @@ def terminable() -> Iterator[None]:
     try: yield
     finally:
         if former is not None: signal.signal(signal.SIGTERM, former)
+
+# %% ../nbs/00_core.ipynb #5d0c7e12
+@contextlib.contextmanager
+def installed_by(requirement: str) -> Iterator[None]:
+    "A block of imports; a ModuleNotFoundError in it names `requirement`, which pip is to install."
+    try: yield
+    except ModuleNotFoundError as e:
+        raise ModuleNotFoundError(f'{e}: pip install "{requirement}"', name=e.name) from None
 
 # %% ../nbs/00_core.ipynb #22f19871
 def arguments(obj) -> dict:

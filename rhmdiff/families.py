@@ -16,7 +16,7 @@ from pathlib import Path
 
 import torch
 
-from .core import atomic_path, check_choice, check_int, check_number
+from .core import atomic_path, check_choice, check_int, check_number, installed_by
 from .engine.relations import descendant_distribution
 from rhmdiff.engine.spec import (
     check_root_weights,
@@ -249,7 +249,8 @@ def to_nltk(grammar: HierarchicalGrammar):
     """The grammar as an `nltk.PCFG`; `from_nltk` makes it again.
 
     Empty symbols are not written: NLTK's strings have any length."""
-    from nltk import PCFG, Nonterminal, ProbabilisticProduction
+    with installed_by("nltk"):
+        from nltk import PCFG, Nonterminal, ProbabilisticProduction
     t = grammar.tables
     start = Nonterminal(("root",))
     def symbol(level, a): return a if level == grammar.depth else Nonterminal(a)
@@ -274,7 +275,8 @@ def _productions(t: Tables) -> Iterator[tuple[int, str, list[str], float]]:
 # %% ../nbs/03_families.ipynb #3f91fc12
 def from_nltk(grammar) -> HierarchicalGrammar:
     "The grammar of an `nltk.PCFG`, or `CFG` (then with equal weights); a ValueError where it is not layered."
-    from nltk import CFG, Nonterminal
+    with installed_by("nltk"):
+        from nltk import CFG, Nonterminal
     if not isinstance(grammar, CFG):
         raise ValueError(f"grammar must be an nltk.PCFG or CFG, not {type(grammar).__name__}")
     def name(x): return x.symbol() if isinstance(x, Nonterminal) else x

@@ -37,7 +37,15 @@ import pandas as pd
 import torch
 
 import rhmdiff
-from .core import atomic_path, check_choice, check_int, check_number, check_writable, spawn
+from rhmdiff.core import (
+    atomic_path,
+    check_choice,
+    check_int,
+    check_number,
+    check_writable,
+    installed_by,
+    spawn,
+)
 from .engine import notebooks as _notebooks
 from rhmdiff.engine.manifest import (
     Entry,
@@ -464,7 +472,10 @@ def _value(home: Names, name: str) -> dict:
 
 def experiments(folder: str | Path | None = None) -> dict[str, Experiment]:
     "All experiments in a folder by name; without one, those of the repository that this library lies in."
-    folder = Path(rhmdiff.__file__).parent.parent/"nbs"/"experiments" if folder is None else Path(folder)
+    home = Path(rhmdiff.__file__).parent.parent/"nbs"/"experiments"
+    if folder is None and not home.is_dir():
+        raise ValueError("experiments are in nbs/experiments of the repository; this installation has none")
+    folder = home if folder is None else Path(folder)
     found = [x for notebook in sorted(folder.glob("*.ipynb")) for x in read_experiment(notebook)]
     return {x.name: x for x in found}
 
@@ -639,7 +650,8 @@ def _check_paths(notebook: Path, out: Path) -> None:
 
 def _check_parameters(notebook: Path, parameters: Mapping) -> dict:
     "The parameters of a notebook by name; a ValueError for one that it has not, or that does not fit."
-    import papermill  # of the extra `run`; reading results does not need it
+    with installed_by("rhmdiff[run]"):
+        import papermill
     known = papermill.inspect_notebook(str(notebook))
     for name in parameters: check_choice("parameter", name, known)
     if experiment := experiment_of(notebook): experiment.settings(parameters)
@@ -682,7 +694,8 @@ def _effective(notebook: Path) -> Callable[[Mapping], dict]:
     if experiment := experiment_of(notebook):
         settings_of = experiment.settings
         return lambda given: parameters_of(settings_of(given))
-    import papermill
+    with installed_by("rhmdiff[run]"):
+        import papermill
     known = {k: x["default"] for k, x in papermill.inspect_notebook(str(notebook)).items()}
     def effective(given):
         for name in given: check_choice("parameter", name, known)
@@ -697,7 +710,8 @@ def _code(notebook: Path) -> dict[str, str]:
 # %% ../nbs/11_runs.ipynb #7a67ea35
 def read_grid(file: str | Path) -> tuple[str | None, list[dict], dict]:
     "The notebook that a YAML file names, the parameters of each run, and those that all runs share."
-    import yaml  # of the extra `run`, with papermill
+    with installed_by("rhmdiff[run]"):
+        import yaml
     text = Path(file).read_text(encoding="utf-8")
     try: told = yaml.safe_load(text)
     except yaml.YAMLError as why: raise ValueError(f"{file} cannot be read: {why}") from None
@@ -789,7 +803,8 @@ def _may_use_gpu(manifest: Manifest, entry: Entry) -> bool:
 
 def _saves(notebook: Path) -> bool:
     "Whether a notebook has a parameter `output`."
-    import papermill
+    with installed_by("rhmdiff[run]"):
+        import papermill
     return "output" in papermill.inspect_notebook(str(notebook))
 
 def _save_plain(manifest: Manifest, entry: Entry) -> None:
@@ -940,7 +955,8 @@ class _SweepLog:
 def _distribute(manifest: Manifest, indices: list[int], scheduler, workers: int, say: Callable, options: dict
                ) -> list[Outcome]:
     "Make runs on the workers of a Dask cluster."
-    from distributed import as_completed
+    with installed_by("rhmdiff[run]"):
+        from distributed import as_completed
     with _client(scheduler, min(workers, len(indices))) as client:
         def submit(k): return client.submit(walk, str(manifest.file), [k], pure=False, **options)
         futures = {submit(k): k for k in indices}
@@ -1027,7 +1043,8 @@ def submit(manifest: str | Path | Manifest,
            **options,            # `retry` and `timeout` of `walk`
           ) -> list:             # jobs of submitit; `job.result()` is a list of outcomes
     "Submit the runs of a manifest that are not complete."
-    import submitit  # of the extra `slurm`
+    with installed_by("rhmdiff[slurm]"):
+        import submitit
     made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
     left = [x.index for x in made.entries if not is_complete(made, x)]
     size = check_int("chunk", chunk, 1)

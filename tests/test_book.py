@@ -11,9 +11,12 @@ from functools import partial
 from pathlib import Path
 from urllib.parse import unquote, urldefrag, urlsplit
 
-import psutil
 import pytest
 import yaml
+
+pytest.importorskip("jupyter_book")
+
+import psutil
 from bs4 import BeautifulSoup
 
 FRAME = {"genindex", "search"}  # pages that Sphinx adds

@@ -9,10 +9,13 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-import nbformat
 import pandas as pd
 import pytest
 import yaml
+
+pytest.importorskip("papermill")
+
+import nbformat
 from papermill.cli import _resolve_type
 
 from rhmdiff import runs

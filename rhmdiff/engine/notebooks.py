@@ -32,7 +32,7 @@ from typing import Any
 
 import filelock
 
-from ..core import atomic_path, terminable
+from ..core import atomic_path, installed_by, terminable
 
 # %% ../../nbs/engine/10_notebooks.ipynb #72c2b36e
 class RunError(RuntimeError):
@@ -235,7 +235,7 @@ def until_terminated():
 def _papermill(notebook, tmp: Path, parameters: Mapping, launch: _Launch, timeout: float | None,
                progress: bool):
     "Papermill's call, with our kernel and a clock that ends it."
-    import papermill  # of the extra `run`
+    import papermill
     manager = type("Manager", (_classes()[0],), {"launch": launch})
     clock = threading.Timer(timeout or 0, launch.stop, ["timeout"])
     clock.daemon = True
@@ -286,8 +286,9 @@ def _not_executed(done) -> str | None:
 @contextlib.contextmanager
 def _failure_named(notebook: Path, out: Path, launch: _Launch, timeout: float | None) -> Iterator[None]:
     "A block whose errors are those that `execute` promises."
-    from nbclient.exceptions import DeadKernelError
-    from papermill.exceptions import PapermillExecutionError
+    with installed_by("rhmdiff[run]"):
+        from nbclient.exceptions import DeadKernelError
+        from papermill.exceptions import PapermillExecutionError
     def kept(): return f"; kept as {failed_path(out)}" if failed_path(out).exists() else ""
     try: yield
     except (PapermillExecutionError, DeadKernelError, RuntimeError) as e:
