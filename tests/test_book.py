@@ -215,7 +215,8 @@ def test_pages_on_a_phone(browser, pages, book, theme):
         if not body(pages[path]): continue
         page.goto(path.as_uri(), wait_until="load")
         assert page.evaluate("document.documentElement.dataset.theme") == theme
-        if page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1"): wide.append(path.name)
+        sticks_out = page.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1")
+        if sticks_out: wide.append(path.name)
     page.goto((book/"nbs"/"experiments"/"phase_transition.html").as_uri(), wait_until="load")
     widths = page.eval_on_selector_all(".bd-article figure img", "all => all.map(x => x.clientWidth)")
     page.close()
