@@ -15,7 +15,16 @@ from functools import cached_property
 import pandas as pd
 import torch
 
-from .core import check_choice, check_int, check_memory, check_symbols, checked, generator, pick_device, shown
+from rhmdiff.core import (
+    check_choice,
+    check_int,
+    check_memory,
+    check_symbols,
+    checked,
+    generator,
+    pick_device,
+    shown,
+)
 from .engine.draws import resample_subtree, sample_derivations, sample_unique_derivations
 from .engine.passes import certain, in_chunks, map_derivation, up
 from rhmdiff.engine.relations import (
@@ -24,7 +33,15 @@ from rhmdiff.engine.relations import (
     mutual_information,
     mutual_information_matrix,
 )
-from .engine.spec import random_tables, read_spec, read_strings, separator, terminal_names, write_spec, write_strings
+from rhmdiff.engine.spec import (
+    random_tables,
+    read_spec,
+    read_strings,
+    separator,
+    terminal_names,
+    write_spec,
+    write_strings,
+)
 from rhmdiff.engine.tables import (
     EMPTY,
     Tables,
