@@ -50,7 +50,7 @@ def shown(value) -> str:
     "A value in about a line, for a message."
     if isinstance(value, torch.Tensor) and value.numel() != 1:
         return f"<a tensor {value.dtype} {tuple(value.shape)}>"
-    return _SHOWN.repr(value)
+    return _SHOWN.repr(value.item() if isinstance(value, np.generic) else value)
 
 
 # %% ../nbs/00_core.ipynb #c463a25f
