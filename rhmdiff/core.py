@@ -82,8 +82,9 @@ def check_int(name: str, value, low: int = 0, high: int | None = None) -> int:
 
 def _check_span(low, high) -> None:
     "A ValueError unless both ends of a span are numbers, the upper one if it is given."
-    if not _real(low): raise ValueError(f"low={shown(low)} must be a number")
-    if high is not None and not _real(high): raise ValueError(f"high={shown(high)} must be a number or None")
+    if not _real(low) or low != low: raise ValueError(f"low={shown(low)} must be a number")
+    if high is not None and (not _real(high) or high != high):
+        raise ValueError(f"high={shown(high)} must be a number or None")
 
 def _whole(value) -> bool:
     "Whether a value is a whole number, of Python or numpy, and no bool."

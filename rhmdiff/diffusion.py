@@ -127,6 +127,10 @@ def _check_beside(x0, x_t: torch.Tensor, v: int) -> None:
     check_symbols("x0", x0, v, x_t.shape[1])
     if len(x0) != len(x_t): raise ValueError(f"x0 has {len(x0)} rows and x_t {len(x_t)}")
 
+def _check_seed(seed) -> None:
+    "Refuse a seed even where nothing is drawn."
+    if seed is not None and not isinstance(seed, torch.Generator): check_int("seed", seed, 0, 2**63 - 1)
+
 
 # %% ../nbs/05_diffusion.ipynb #f6c9d21e
 def _times(t, x: torch.Tensor, name: str = "t") -> tuple[torch.Tensor, torch.dtype]:
@@ -301,6 +305,7 @@ class BeliefProcess(Process):
     @checked
     def sample(self, x0: torch.Tensor, t, seed: int | torch.Generator | None = None) -> torch.Tensor:
         "x0 itself, (batch, n): all the noise is in the evidence, so nothing is drawn."
+        _check_seed(seed)
         x0 = check_symbols("x0", x0, self.v)
         _times(t, x0)
         return x0
@@ -696,6 +701,7 @@ class DiffusionProcess(Process):
     def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor,
                   seed: int | torch.Generator | None = None, eta: float = 1.) -> torch.Tensor:
         "x_s from the mean of x_0, (batch, n, v). eta = 1: Ho et al. 2020 (11); 0: Song et al. 2021 (12, 16)."
+        _check_seed(seed)
         _check_mean(mean, self._noisy(x_t))
         return self._step(x_t, t, s, mean, check_number("eta", eta, 0., 1.), seed)
 

@@ -64,7 +64,7 @@ def _check_level(v, m, s, parents=None) -> tuple[int, int, int]:
     v = check_int("v", v, 2)
     m = check_int("m", m, 1)
     s = check_int("s", s, 2)
-    if s * math.log2(v) > _MOST_BITS:
+    if s > _MOST_BITS or s * math.log2(v) > _MOST_BITS:
         raise ValueError(f"v={shown(v)}, s={shown(s)}: there are more than 2**{_MOST_BITS} tuples, v**s")
     name = "v" if parents is None else "parents"
     above = v if parents is None else check_int("parents", parents, 1)
@@ -162,6 +162,7 @@ def mean_field_by_depth(eps,    # belief noise, numbers in [0, 1]: (times,)
     One upward pass from p_0 = 1 - eps + eps / v: it predicts roots, not the lower levels of a tree, which
     also hear from above. At depth 0 the root is a leaf and has v symbols."""
     v, m, s = _check_level(v, m, s)
+    if n_classes is not None: check_int("n_classes", n_classes, 1)
     L = check_int("L", L, 0, _MOST_LEVELS)
     eps = _check_noises(eps)
     check_memory("L", L, (L + 1) * len(eps))

@@ -472,7 +472,7 @@ def random_sizes(v, m, s, L: int, n_classes: int | None = None) -> tuple[list[in
     v = _sizes("v", v, L + 1)
     m = _sizes("m", m, L)
     s = _sizes("s", s, L)
-    if n_classes is not None: v[0] = check_int("n_classes", n_classes, 1)
+    if n_classes is not None: v[0] = check_int("n_classes", n_classes, 1, MOST_SYMBOLS)
     for l, symbols in enumerate(v):
         if symbols > MOST_SYMBOLS:
             raise ValueError(f"v={shown(symbols)}: level {l} has more than {MOST_SYMBOLS} symbols")
