@@ -18,11 +18,14 @@ from rhmdiff.core import (
     check_choice,
     check_int,
     check_number,
+    check_reals,
     check_symbols,
     check_times,
+    checked,
     draw_index,
     fingerprint,
     generator,
+    shown,
 )
 from .grammar import HierarchicalGrammar
 
@@ -50,7 +53,9 @@ class Process(_ByValue, abc.ABC):
     name: str
 
     def __init__(self, v: int):  # symbols are 0 .. v-1
+        _check_no_grammar(v)
         self.v = check_int("v", v, 1)
+        check_int("v", v, 1, _MOST_SYMBOLS)
 
     @abc.abstractmethod
     def sample(self, x0: torch.Tensor, t, seed=None) -> torch.Tensor:
@@ -86,6 +91,7 @@ class Process(_ByValue, abc.ABC):
 
     def constrain(self, logits: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
         "A network's logits (batch, n, v), made certain of what x_t shows beyond doubt. Here nothing is."
+        _check_like("logits", logits, x_t, self.v)
         return logits
 
     @property
@@ -93,9 +99,43 @@ class Process(_ByValue, abc.ABC):
         "KL of q(x_1 | x_0) from the start of sampling, nats a position: 0 where nothing is left at t = 1."
         return 0.
 
+_MOST_SYMBOLS = 2**24
+
+def _check_no_grammar(v) -> None:
+    "Refuse a grammar in the place of its number of symbols."
+    if isinstance(v, HierarchicalGrammar):
+        raise ValueError(f"v={v} is a grammar; make_process('masking', grammar), and likewise 'uniform', "
+                         "'gaussian' or 'belief', makes the process of its leaves")
+
+def _check_like(name: str, table, x_t, v: int) -> None:
+    "Refuse a table that is no tensor of floats (batch, n, v) for the batch and the positions of x_t."
+    if not isinstance(x_t, torch.Tensor): raise ValueError(f"x_t={shown(x_t)} must be a tensor")
+    shape = (*x_t.shape[:2], v)
+    if not isinstance(table, torch.Tensor) or not table.is_floating_point() or table.shape != shape:
+        raise ValueError(f"{name}={shown(table)} must be floats of shape {tuple(shape)}")
+
+def _check_scored(logits, x_t: torch.Tensor, x0, v: int) -> None:
+    "Refuse logits that are no distributions over v symbols, and leaves of another shape than x_t."
+    _check_like("logits", logits, x_t, v)
+    if logits.numel() and not bool(logits.detach().amax(-1).isfinite().all()):
+        raise ValueError("logits hold NaN, +inf, or only -inf at a position")
+    _check_beside(x0, x_t, v)
+    if x0.dtype != torch.int64: raise ValueError(f"x0 must be an int64 tensor, not {x0.dtype}")
+
+def _check_beside(x0, x_t: torch.Tensor, v: int) -> None:
+    "Refuse leaves that are not symbols 0 to v-1, as many as x_t has."
+    check_symbols("x0", x0, v, x_t.shape[1])
+    if len(x0) != len(x_t): raise ValueError(f"x0 has {len(x0)} rows and x_t {len(x_t)}")
+
+def _check_seed(seed) -> None:
+    "Refuse a seed even where nothing is drawn."
+    if seed is not None and not isinstance(seed, torch.Generator): check_int("seed", seed, 0, 2**63 - 1)
+
+
 # %% ../nbs/05_diffusion.ipynb #f6c9d21e
 def _times(t, x: torch.Tensor, name: str = "t") -> tuple[torch.Tensor, torch.dtype]:
     "The times of the batch `x`, (batch,) float64 on its device, and the type that an answer about them has."
+    check_reals(name, t)
     given = t.dtype if isinstance(t, torch.Tensor) and t.is_floating_point() else torch.get_default_dtype()
     dtype = x.dtype if x.is_floating_point() else given
     return check_times(torch.as_tensor(t, dtype=torch.float64, device=x.device), len(x), name=name), dtype
@@ -176,18 +216,21 @@ class MaskingProcess(Process):
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n) drawn from q(x_s | x_t, x_0): each mask is lifted with probability (t - s)/t."
         x_t = self._noisy(x_t)
+        _check_beside(x0, x_t, self.v)
         x0 = check_symbols("x0", x0, self.v, x_t.shape[-1])
         t, s = _step_times(t, s, x_t)
         return _lift_masks(x_t, t, s, x0, self.v, generator(seed, x_t.device))
 
     def constrain(self, logits: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
         "Logits (batch, n, v), certain of the leaves that show. Sahoo et al. 2024, section 3.2."
+        _check_like("logits", logits, x_t, self.v)
         shown = F.one_hot(self._noisy(x_t), self.v + 1)[..., :-1].bool()
         return logits.masked_fill((x_t < self.v)[..., None] & ~shown, -math.inf)
 
     def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64 nats per unit of t: -log p(x_0) / t where masked. Sahoo et al. 2024, section 3.4."
         t, _ = _times(t, self._noisy(x_t))
+        _check_scored(logits, x_t, x0, self.v)
         return torch.where(self.noised(x_t), _nats(logits, x0) / t[:, None], 0.)
 
 # %% ../nbs/05_diffusion.ipynb #6b589768
@@ -229,6 +272,7 @@ class UniformProcess(Process):
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n) drawn from q(x_s | x_t, x_0), Austin et al. 2021 (3); x_0 itself at s = 0."
         x_t = self._noisy(x_t)
+        _check_beside(x0, x_t, self.v)
         x0 = check_symbols("x0", x0, self.v, x_t.shape[-1])
         t, s = _step_times(t, s, x_t)
         return _redraw_backwards(x_t, t, s, x0, self.v, generator(seed, x_t.device))
@@ -247,6 +291,7 @@ class UniformProcess(Process):
 
         Lou et al. 2024, theorem 3.6."""
         x_t = self._noisy(x_t)
+        _check_scored(logits, x_t, x0, self.v)
         p = logits.double().softmax(-1)
         return _jump_divergence(p, F.one_hot(x0, self.v).double(), x_t, _times(t, x_t)[0])
 
@@ -257,8 +302,10 @@ class BeliefProcess(Process):
     Sclocchi, Favero, Wyart 2025."""
     name = "belief"
 
-    def sample(self, x0: torch.Tensor, t, seed=None) -> torch.Tensor:
+    @checked
+    def sample(self, x0: torch.Tensor, t, seed: int | torch.Generator | None = None) -> torch.Tensor:
         "x0 itself, (batch, n): all the noise is in the evidence, so nothing is drawn."
+        _check_seed(seed)
         x0 = check_symbols("x0", x0, self.v)
         _times(t, x0)
         return x0
@@ -358,12 +405,16 @@ def _leap(x_t: torch.Tensor,                 # (batch, n)
 
 # %% ../nbs/05_diffusion.ipynb #b6a99ba2
 def _check_probabilities(p: torch.Tensor, x_t: torch.Tensor, v: int) -> None:
-    "Refuse p unless it is (batch, n, v), not negative, with a mean sum of 1 to one percent."
+    "Refuse p unless it is (batch, n, v), not negative, with sums of 1 to one percent."
     shape = (*x_t.shape, v)
+    if not isinstance(p, torch.Tensor) or not p.is_floating_point():
+        raise ValueError(f"p={shown(p)} must be probabilities of shape {shape}")
     right_shape = tuple(p.shape) == shape
     off = abs(p.sum().item() / max(1, x_t.numel()) - (x_t.numel() > 0))
     if not right_shape or not off < 1e-2 or (p.numel() and p.min() < 0):
         raise ValueError(f"p must be probabilities of shape {shape}")
+    if p.numel() and bool(((p.sum(-1, dtype=torch.float64) - 1).abs() > 1e-2).any()):
+        raise ValueError("p must be probabilities that sum to 1 at every position")
 
 # %% ../nbs/05_diffusion.ipynb #44508030
 def _jump_divergence(p: torch.Tensor,     # (batch, n, v) float64, the denoiser's probabilities
@@ -525,18 +576,24 @@ def _check_vectors(x_t: torch.Tensor, v: int) -> torch.Tensor:
     if not isinstance(x_t, torch.Tensor) or not x_t.is_floating_point() or len(shape) != 3 or shape[-1] != v:
         given = f"{getattr(x_t, 'dtype', type(x_t).__name__)} {shape}"
         raise ValueError(f"x_t must be floats of shape (batch, n, {v}), not {given}")
+    if not bool(x_t.detach().sum().isfinite()) and not bool(x_t.isfinite().all()):
+        raise ValueError("x_t holds NaN or infinite numbers")
     return x_t
 
 def _check_positive(name: str, value) -> float:
     "`value` as a float, or a ValueError unless it is positive and finite."
     value = check_number(name, value)
     if not 0 < value < math.inf: raise ValueError(f"{name}={value} must be positive and finite")
+    if not 1e-100 <= value <= 1e100: raise ValueError(f"{name}={value} must lie between 1e-100 and 1e100")
     return value
 
 def _check_mean(mean: torch.Tensor, x_t: torch.Tensor) -> None:
     "Refuse an estimate of the mean of x_0 that has not the shape of x_t."
+    if not isinstance(mean, torch.Tensor) or not mean.is_floating_point():
+        raise ValueError(f"mean={shown(mean)} must be a tensor of floats")
     if tuple(mean.shape) != tuple(x_t.shape):
         raise ValueError(f"mean has shape {tuple(mean.shape)}; that of x_t, {tuple(x_t.shape)}, is needed")
+    if not bool(mean.detach().isfinite().all()): raise ValueError("mean holds NaN or infinite numbers")
 
 # %% ../nbs/05_diffusion.ipynb #c06e4f66
 def _check_image(one_hot: torch.Tensor, v: int | None) -> torch.Tensor:
@@ -544,13 +601,16 @@ def _check_image(one_hot: torch.Tensor, v: int | None) -> torch.Tensor:
     shape = tuple(getattr(one_hot, "shape", ()))
     if not isinstance(one_hot, torch.Tensor) or len(shape) != 4 or shape[1:3] != (1, v or shape[2]):
         raise ValueError(f"one_hot has shape {shape}; (batch, 1, {'v' if v is None else v}, n) is needed")
+    if one_hot.is_complex() or not bool(one_hot.isfinite().all()):
+        raise ValueError(f"one_hot={shown(one_hot)} must hold finite real numbers")
     return one_hot if one_hot.is_floating_point() else one_hot.to(torch.get_default_dtype())
 
 def _share_of_time(timestep, max_time: float, clean: torch.Tensor) -> torch.Tensor:
     "timestep/max_time, (batch,) float64, from a number, (batch,) or (batch, 1). Outside [0, 1]: ValueError."
+    check_reals("timestep", timestep)
     time = torch.as_tensor(timestep, dtype=torch.float64, device=clean.device)
     if not bool(((time >= 0) & (time <= max_time)).all()):
-        raise ValueError(f"timestep={timestep} is outside [0, {max_time}], the max_time")
+        raise ValueError(f"timestep={shown(timestep)} is outside [0, {max_time}], the max_time")
     if time.ndim == 2 and time.shape[1] == 1: time = time[:, 0]
     return _times((time / max_time).clamp(max=1.), clean, "timestep/max_time")[0]
 
@@ -564,6 +624,8 @@ class DiffusionProcess(Process):
                  noise_scale: float = 1.0,       # sigma
                  max_time: float = 1.0,          # what timestep runs to, and the rate of "exp"
                  mode: str = "cos"):             # "cos", "linear" or "exp"
+        _check_no_grammar(v)
+        if v is not None: check_int("v", v, 1, _MOST_SYMBOLS)
         self.v = None if v is None else check_int("v", v, 1)
         self.noise_scale = _check_positive("noise_scale", noise_scale)
         self.max_time = _check_positive("max_time", max_time)
@@ -582,6 +644,7 @@ class DiffusionProcess(Process):
 
     def alpha_bar(self, t) -> torch.Tensor:
         "Signal power at t, a number or a tensor in [0, 1]; float64, of the shape of t."
+        check_reals("t", t)
         t = torch.as_tensor(t, dtype=torch.float64)
         return self._signal_and_noise(check_times(t.flatten(), t.numel()))[0].view(t.shape)
 
@@ -617,6 +680,7 @@ class DiffusionProcess(Process):
     def nelbo_rate(self, logits: torch.Tensor, x_t: torch.Tensor, t, x0: torch.Tensor) -> torch.Tensor:
         "(batch, n) float64 nats per unit of t > 0: slope * squared error / 2. Kingma et al. 2021, section 4."
         t, _ = _times(t, self._noisy(x_t))
+        _check_scored(logits, x_t, x0, self.v)
         slope = _snr_slope(self.mode, *self._signal_and_noise(t), self.max_time) / self.noise_scale**2
         error = (logits.double().softmax(-1) - F.one_hot(x0, self.v)).square().sum(-1)
         return 0.5 * slope[:, None] * error
@@ -629,11 +693,15 @@ class DiffusionProcess(Process):
 
     def posterior_step(self, x_t: torch.Tensor, t, s, x0: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s: (batch, n, v) drawn from q(x_s | x_t, x_0); one-hot x_0 at s = 0. Ho et al. 2020 (6, 7)."
+        _check_beside(x0, self._noisy(x_t), _known(self.v))
         x0 = check_symbols("x0", x0, self.v, self._noisy(x_t).shape[1])
         return self._step(x_t, t, s, x0, 1., seed)
 
-    def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta=1.) -> torch.Tensor:
+    @checked
+    def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor,
+                  seed: int | torch.Generator | None = None, eta: float = 1.) -> torch.Tensor:
         "x_s from the mean of x_0, (batch, n, v). eta = 1: Ho et al. 2020 (11); 0: Song et al. 2021 (12, 16)."
+        _check_seed(seed)
         _check_mean(mean, self._noisy(x_t))
         return self._step(x_t, t, s, mean, check_number("eta", eta, 0., 1.), seed)
 
@@ -673,6 +741,7 @@ def _join_empty(x: torch.Tensor, empty: torch.Tensor, v: int) -> torch.Tensor:
 # %% ../nbs/05_diffusion.ipynb #0e9f6d79
 def _split_noisy(x_t: torch.Tensor, base: Process) -> tuple[torch.Tensor, torch.Tensor]:
     "x_t as the base has it, with symbol 0 at empty positions, and (batch, n) bool where they are."
+    if not isinstance(x_t, torch.Tensor): raise ValueError(f"x_t={shown(x_t)} must be a tensor")
     v = base.v + 1
     if x_t.is_floating_point(): return _split_vectors(_check_flagged(x_t, v), v)
     masks = base.channels - base.v
@@ -681,13 +750,19 @@ def _split_noisy(x_t: torch.Tensor, base: Process) -> tuple[torch.Tensor, torch.
 # %% ../nbs/05_diffusion.ipynb #511d7ede
 def _check_base(base: Process) -> Process:
     "`base`, or a ValueError unless it knows its symbols and has no empty one."
-    if getattr(base, "v", None) is None or isinstance(base, RaggedProcess):
-        raise ValueError(f"base={base} must be a process over a known number of symbols, none of them empty")
+    if not isinstance(base, Process) or base.v is None or isinstance(base, RaggedProcess):
+        raise ValueError(f"base={shown(base)} must be a process over a known number of symbols, "
+                         "none of them empty")
     return base
 
 def _check_same_empty(of_x0: torch.Tensor, of_x_t: torch.Tensor) -> None:
     "Refuse marks of empty positions, (batch, n) bool, that differ."
     if not of_x0.equal(of_x_t): raise ValueError("x0 and x_t are not empty at the same positions")
+
+def _check_can(base: Process, step: str) -> None:
+    "Refuse a step that the base has not."
+    if not hasattr(base, step): raise ValueError(f"process={base} has no {step}")
+
 
 # %% ../nbs/05_diffusion.ipynb #a63a8ed6
 class RaggedProcess(Process):
@@ -736,6 +811,7 @@ class RaggedProcess(Process):
     def constrain(self, logits: torch.Tensor, x_t: torch.Tensor) -> torch.Tensor:
         "Logits as the base constrains them; the empty symbol is certain where it stands, else impossible."
         x, empty = _split_noisy(x_t, self.base)
+        _check_like("logits", logits, x_t, self.v)
         rest = self.base.constrain(logits[..., :-1], x)
         return _with_empty(rest, -math.inf, logits[..., -1].masked_fill(~empty, -math.inf), empty)
 
@@ -749,12 +825,16 @@ class RaggedProcess(Process):
     def leap(self, x_t: torch.Tensor, t, s, p: torch.Tensor, seed=None) -> torch.Tensor:
         "x_s by the jumps of the base, uniform noise; empty positions stay."
         x, empty = _split_noisy(x_t, self.base)
+        _check_can(self.base, "leap")
+        _check_like("p", p, x_t, self.v)
         p = torch.where(empty[..., None], 1 / (self.v - 1), p[..., :-1])
         return _join_empty(cast(UniformProcess, self.base).leap(x, t, s, p, seed), empty, self.v)
 
     def mean_step(self, x_t: torch.Tensor, t, s, mean: torch.Tensor, seed=None, eta=1.) -> torch.Tensor:
         "x_s by the step of the base, Gaussian noise, from the mean of x_0; empty positions stay."
         x, empty = _split_noisy(x_t, self.base)
+        _check_can(self.base, "mean_step")
+        _check_mean(mean, x_t)
         base = cast(DiffusionProcess, self.base)
         return _join_empty(base.mean_step(x, t, s, mean[..., :-1], seed, eta), empty, self.v)
 
@@ -762,6 +842,8 @@ class RaggedProcess(Process):
         "(batch, n) float64: that of the base, 0 at empty positions: a bound given which positions are empty."
         x, empty = _split_noisy(x_t, self.base)
         clean, _ = self._clean(x0)
+        _check_beside(x0, x_t, self.v)
+        _check_like("logits", logits, x_t, self.v)
         logits = torch.where(empty[..., None], 0., logits[..., :-1])
         return torch.where(empty, 0., self.base.nelbo_rate(logits, x, t, clean))
 
@@ -774,6 +856,8 @@ def make_process(name: str,   # one of PROCESSES: 'belief', 'masking', 'uniform'
                  empty: int | None = None,  # the empty symbol, v-1, where there is one
                 ) -> Process:
     "The forward process of that name; the Gaussian with sigma = 1 on the cosine schedule."
+    if v is None: raise ValueError("v=None must be a number of symbols, or the grammar")
+    _check_own_empty(v, empty)
     make = PROCESSES[check_choice("name", name, PROCESSES)]
     if isinstance(v, HierarchicalGrammar):
         empty = v.empty[-1]
@@ -784,5 +868,12 @@ def make_process(name: str,   # one of PROCESSES: 'belief', 'masking', 'uniform'
 
 def _check_last(empty: int, v: int) -> None:
     "Refuse an empty symbol that is not the last of v."
-    if empty != v - 1:
-        raise ValueError(f"empty={empty!r} must be the last of v={v} symbols, {v - 1}, or None")
+    if isinstance(empty, bool) or not isinstance(empty, int) or empty != v - 1:
+        raise ValueError(f"empty={shown(empty)} must be the last of v={v} symbols, {v - 1}, or None")
+
+def _check_own_empty(v, empty) -> None:
+    "Refuse another empty symbol than that of the grammar."
+    if not isinstance(v, HierarchicalGrammar) or empty is None: return
+    if isinstance(empty, bool) or not isinstance(empty, int) or empty != v.empty[-1]:
+        raise ValueError(f"empty={shown(empty)} must be that of the grammar, {v.empty[-1]}, or left out")
+

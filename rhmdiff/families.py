@@ -16,9 +16,11 @@ from pathlib import Path
 
 import torch
 
-from .core import atomic_path, check_choice, check_int, check_number, installed_by
+from .core import atomic_path, check_choice, check_int, check_number, checked, installed_by, shown
 from .engine.relations import descendant_distribution
 from rhmdiff.engine.spec import (
+    MOST_ARITY,
+    MOST_ENTRIES,
     check_root_weights,
     distinct_codes,
     draw_weights,
@@ -40,10 +42,11 @@ def _drawn_weights(t: Tables, weights, rng: random.Random) -> Iterator[torch.Ten
             else: new[a, used] = draw_weights(weights, 1, int(used.sum()), rng)[0]
         yield new
 
+@checked
 def weighted(grammar: HierarchicalGrammar,
              weights=None,       # 'uniform', ('zipf', a), ('dirichlet', alpha), or one number a production
              root_weights=None,  # one number a root
-             seed=0,             # of the Dirichlet draws
+             seed: int | torch.Generator | None = 0,  # of the Dirichlet draws
             ) -> HierarchicalGrammar:
     """`grammar` with the same rules and other weights, at every level; None leaves weights as they are.
 
@@ -77,13 +80,15 @@ def _deal(deck: list, m: int, rng: random.Random) -> list:
         else: return deck
 
 # %% ../nbs/03_families.ipynb #9ea37332
+@checked
 def ambiguous(v, m, s, L: int,      # as in `HierarchicalGrammar.random`
               shared: float,        # fraction of a level's tuples that have two parents
-              n_classes: int | None = None, weights=None, seed=0,
+              n_classes: int | None = None, weights=None, seed: int | torch.Generator | None = 0,
              ) -> HierarchicalGrammar:
     "A random grammar: of each level's tuples the fraction `shared`, to the nearest tuple, has two parents."
     vocab, m, s = random_sizes(v, m, s, L, n_classes)
     doubles = _doubled_tuples(vocab, m, s, check_number("shared", shared, 0., 1.))
+    _check_dealing(doubles, m)
     rng = random_stream(seed)
     rules, rows = [], []
     for l, double in enumerate(doubles):
@@ -109,7 +114,16 @@ def _doubled_tuples(vocab: list[int], m: list[int], s: list[int], shared: float)
         doubles.append(double)
     return doubles
 
+def _check_dealing(doubles: list[int], m: list[int]) -> None:
+    "A ValueError where so many tuples with two parents would be dealt that it would take minutes."
+    for l, (double, productions) in enumerate(zip(doubles, m)):
+        if double * productions**2 > 2**26:
+            raise ValueError(f"m={productions}: level {l} has {double} tuples with two parents; times m**2, "
+                             f"that may be {2**26} at most")
+
+
 # %% ../nbs/03_families.ipynb #4565ee70
+@checked
 def shared_fraction(grammar: HierarchicalGrammar) -> list[float]:
     "For each level, the fraction of its tuples that are productions of more than one symbol."
     out = []
@@ -150,6 +164,7 @@ def _filter_tables(t: Tables, k: int, above: int) -> Tables:
     return Tables(alphabets, rules, weights, t.root_weights)
 
 # %% ../nbs/03_families.ipynb #5e393dd6
+@checked
 def filtered(grammar: HierarchicalGrammar,
              k: int,          # levels over which relations are forgotten: 0 none, depth - above all
              above: int = 0,  # the level under whose nodes this happens; 0, the root, in the paper
@@ -161,10 +176,19 @@ def filtered(grammar: HierarchicalGrammar,
     k = check_int("k", k, 0, grammar.depth - above)
     if k == 0: return grammar
     t = grammar.tables
+    _check_carried(t, k, above)
     if t.empty[above + k] is not None:
         raise ValueError(f"k={k}: level {above + k} has an empty symbol, "
                          "whose place in the tree would be lost")
     return HierarchicalGrammar.of(_filter_tables(t, k, above))
+
+def _check_carried(t: Tables, k: int, above: int) -> None:
+    "A ValueError where the symbols carried down, times what they may become, are too many."
+    entries = t.vocab[above] * (t.nodes[above + k] // t.nodes[above]) * t.vocab[above + k]
+    if entries > MOST_ENTRIES:
+        raise ValueError(f"k={k}: the rules that forget {k} levels have {shown(entries)} entries; "
+                         f"at most {MOST_ENTRIES} are made")
+
 
 # %% ../nbs/03_families.ipynb #089a660f
 def _draw_lengths(slots: int, room: dict[int, int], rng: random.Random) -> list[int]:
@@ -176,11 +200,13 @@ def _draw_lengths(slots: int, room: dict[int, int], rng: random.Random) -> list[
         left[drawn[-1]] -= 1
     return drawn
 
+@checked
 def ragged(v,       # symbols, one number or one a level, the empty symbol not counted
            m,       # productions per symbol, one number or one a level
            L: int,  # depth
-           lengths: Sequence[int] = (1, 2, 3),  # of productions
-           n_classes: int | None = None, weights=None, seed=0,  # as in `HierarchicalGrammar.random`
+           lengths: Sequence | int = (1, 2, 3),  # of productions
+           n_classes: int | None = None, weights=None,  # as in `HierarchicalGrammar.random`
+           seed: int | torch.Generator | None = 0,
           ) -> HierarchicalGrammar:
     "A random grammar of distinct tuples, each of a length drawn uniformly from `lengths`."
     lengths = _check_lengths(lengths)
@@ -204,10 +230,14 @@ _MOST_LENGTHS = 10_000  # of the productions of a ragged grammar
 
 def _check_lengths(lengths) -> list[int]:
     "The distinct lengths of productions, ascending."
+    if isinstance(lengths, (str, bytes)):
+        raise ValueError(f"lengths={shown(lengths)} must be a list of integers")
     if not isinstance(lengths, Sequence): lengths = [lengths]
     if lengths[_MOST_LENGTHS:]: raise ValueError(f"lengths has more than {_MOST_LENGTHS} entries")
     lengths = sorted({check_int(f"lengths[{i}]", s, 1) for i, s in enumerate(lengths)})
     if not lengths: raise ValueError("lengths is empty")
+    if lengths[-1] > MOST_ARITY:
+        raise ValueError(f"lengths holds {shown(lengths[-1])}; a production has at most {MOST_ARITY} symbols")
     return lengths
 
 def _check_room(vocab: list[int], m: list[int], lengths: list[int]) -> list[dict[int, int]]:
@@ -222,6 +252,7 @@ def _check_room(vocab: list[int], m: list[int], lengths: list[int]) -> list[dict
     return rooms
 
 # %% ../nbs/03_families.ipynb #934f5748
+@checked
 def save_json(grammar: HierarchicalGrammar, path: str | Path) -> Path:
     "Write the spec of `grammar` to `path`, whole or not at all."
     text = json.dumps(grammar.spec, ensure_ascii=False, indent=1) + "\n"
@@ -236,15 +267,30 @@ def _once(pairs: list[tuple]) -> dict:
         raise ValueError(f"the key {twice!r} stands there twice")
     return out
 
+@checked
 def load_json(path: str | Path) -> HierarchicalGrammar:
     "The grammar of a JSON file; a ValueError that names the file where it holds none."
+    _check_file(path)
     try:
         text = Path(path).read_text(encoding="utf-8")
         return HierarchicalGrammar(json.loads(text, object_pairs_hook=_once))
     except OSError as e: raise ValueError(f"path={str(path)!r} cannot be read: {e.strerror}") from None
     except ValueError as e: raise ValueError(f"path={str(path)!r} holds no grammar: {e}") from None
+    except RecursionError:
+        raise ValueError(f"path={str(path)!r} holds no grammar: it is nested too deeply") from None
+
+_MOST_BYTES = 2**30  # of a file
+
+def _check_file(path: str | Path) -> None:
+    "A ValueError for a device, which may have no end, and for a file that is too large."
+    if "\0" in str(path): raise ValueError(f"path={str(path)!r} names no file")
+    if Path(path).exists() and not Path(path).is_file():
+        raise ValueError(f"path={str(path)!r} cannot be read: it is no file")
+    if Path(path).is_file() and (size := Path(path).stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"path={str(path)!r} has {size} bytes; at most {_MOST_BYTES} are read")
 
 # %% ../nbs/03_families.ipynb #a7efe698
+@checked
 def to_nltk(grammar: HierarchicalGrammar):
     """The grammar as an `nltk.PCFG`; `from_nltk` makes it again.
 
@@ -278,7 +324,7 @@ def from_nltk(grammar) -> HierarchicalGrammar:
     with installed_by("nltk"):
         from nltk import CFG, Nonterminal
     if not isinstance(grammar, CFG):
-        raise ValueError(f"grammar must be an nltk.PCFG or CFG, not {type(grammar).__name__}")
+        raise ValueError(f"grammar={shown(grammar)} must be an nltk.PCFG or CFG")
     def name(x): return x.symbol() if isinstance(x, Nonterminal) else x
     rules: dict = {}
     levels: dict[int, list] = {}
@@ -286,7 +332,7 @@ def from_nltk(grammar) -> HierarchicalGrammar:
         parent = name(production.lhs())
         children = tuple(map(name, production.rhs()))
         weight = production.prob() if hasattr(production, "prob") else 1.0
-        if isinstance(parent, tuple) and parent[0] == "level": levels[parent[1]] = list(children)
+        if _is_level(parent): levels[parent[1]] = list(children)
         else: rules.setdefault(parent, []).append((children, weight))
     start = grammar.start().symbol()
     if start == ("root",): return _with_levels(rules, levels)
@@ -294,8 +340,17 @@ def from_nltk(grammar) -> HierarchicalGrammar:
     terminals = dict.fromkeys(c for c in symbols if not isinstance(c, Nonterminal))
     return HierarchicalGrammar({"root_symbols": [start], "terminal_symbols": list(terminals), "rules": rules})
 
+def _is_level(parent) -> bool:
+    "Whether a symbol is a mark of `to_nltk` for the alphabet of a level."
+    if not isinstance(parent, tuple) or len(parent) != 2: return False
+    return parent[0] == "level" and isinstance(parent[1], int)
+
 def _with_levels(rules: dict, levels: dict[int, list]) -> HierarchicalGrammar:
     "The grammar that `to_nltk` wrote: its productions, those of the root among them, and its alphabets."
+    if sorted(levels) != list(range(len(levels))) or len(levels) < 2:
+        raise ValueError("grammar starts with ('root',), as what to_nltk writes does, and lacks alphabets")
+    if any(len(roots) != 1 for roots, _ in rules.get(("root",), [])) or ("root",) not in rules:
+        raise ValueError("grammar starts with ('root',), which does not stand for one root at a time")
     prior = {root: w for (root,), w in rules.pop(("root",))}
     alphabets = [levels[l] for l in sorted(levels)]
     root_weights = [prior.get(a, 0.) for a in levels[0]]

@@ -8,13 +8,23 @@ __all__ = ['rules_html', 'tree_svg', 'HierarchicalGrammar']
 # %% ../nbs/02_grammar.ipynb #f3537a23
 import html
 import io
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 
 import pandas as pd
 import torch
 
-from .core import check_choice, check_int, check_symbols, generator, pick_device
+from rhmdiff.core import (
+    check_choice,
+    check_int,
+    check_memory,
+    check_symbols,
+    checked,
+    generator,
+    pick_device,
+    shown,
+)
 from .engine.draws import resample_subtree, sample_derivations, sample_unique_derivations
 from .engine.passes import certain, in_chunks, map_derivation, up
 from rhmdiff.engine.relations import (
@@ -23,7 +33,15 @@ from rhmdiff.engine.relations import (
     mutual_information,
     mutual_information_matrix,
 )
-from .engine.spec import random_tables, read_spec, read_strings, write_spec, write_strings
+from rhmdiff.engine.spec import (
+    random_tables,
+    read_spec,
+    read_strings,
+    separator,
+    terminal_names,
+    write_spec,
+    write_strings,
+)
 from rhmdiff.engine.tables import (
     EMPTY,
     Tables,
@@ -35,10 +53,14 @@ from rhmdiff.engine.tables import (
 )
 
 # %% ../nbs/02_grammar.ipynb #6b5a5c2a
+def _escaped(a: str) -> str:
+    "A symbol as HTML; a dollar stands in a tag of its own, lest MathJax reads mathematics between two."
+    return html.escape(a).replace("$", "<span>$</span>")
+
 def _production_html(children: tuple[str, ...], expansion: list[int], w: float, uniform: bool) -> str:
     "An expansion, with its probability where that differs among the productions of its parent."
-    names = [html.escape(children[c]) for c in expansion if children[c] != EMPTY]
-    written = ("" if all(len(a) == 1 for a in names) else " ").join(names)
+    names = [children[c] for c in expansion if children[c] != EMPTY]
+    written = ("" if all(len(a) == 1 for a in names) else " ").join(map(_escaped, names))
     return written if uniform else f"{written}&nbsp;<span style='opacity:.6'>{w:.3g}</span>"
 
 def _symbol_html(children: tuple[str, ...], expansions: list[list[int]], p: list[float], shown: int) -> str:
@@ -51,23 +73,29 @@ def _symbol_html(children: tuple[str, ...], expansions: list[list[int]], p: list
 def _row_html(level, symbol: str, text: str) -> str:
     return f"<tr><td>{level}</td><td>{symbol}</td><td style='text-align:left'>{text}</td></tr>"
 
+@checked
 def rules_html(t: Tables, symbols: int = 6,  # of each level, at most
                shown: int = 8,               # productions of each, at most
               ) -> str:
     "The rules as an HTML table, a row a symbol; probabilities stand where they are not all the same."
+    symbols = check_int("symbols", symbols, 0)
+    shown = check_int("shown", shown, 0)
     rows = []
     for l, (parents, children) in enumerate(zip(t.alphabets, t.alphabets[1:])):
         names = [a for a in parents if a != EMPTY]
         for i, a in enumerate(names[:symbols]):
             text = _symbol_html(children, t.rules[l][i].tolist(), t.probs[l][i].tolist(), shown)
-            rows.append(_row_html(l if i == 0 else "", html.escape(a), text))
+            rows.append(_row_html(l if i == 0 else "", _escaped(a), text))
         if len(names) > symbols: rows.append(_row_html("", "…", f"{len(names) - symbols} more symbols"))
     head = "<tr><th>level</th><th>symbol</th><th style='text-align:left'>productions</th></tr>"
     return f"<table><thead>{head}</thead><tbody>{''.join(rows)}</tbody></table>"
 
 # %% ../nbs/02_grammar.ipynb #63e69995
-def tree_svg(t: Tables, levels: Sequence[torch.Tensor], widest: int = 32) -> str:
+@checked
+def tree_svg(t: Tables, levels: Sequence, widest: int = 32) -> str:
     "The first derivation of `levels` as an SVG, down to the last level with no more nodes than `widest`."
+    check_int("widest", widest, 1, 1024)
+    if not len(_check_levels(t, levels)[0]): raise ValueError("levels has no rows; the first is drawn")
     from matplotlib import pyplot as plt  # here, not above: reading a grammar does not need it
 
     from rhmdiff import plots
@@ -76,6 +104,7 @@ def tree_svg(t: Tables, levels: Sequence[torch.Tensor], widest: int = 32) -> str
     width = min(7.0, max(2.4, 0.42 * t.nodes[depth] + 1))
     fig, ax = plots.subplots(figsize=(width, 0.55 * (depth + 1)))
     plots.tree(ax, [x[0] for x in levels[:depth + 1]], t.arity[:depth], names)
+    for text in ax.texts: text.set_parse_math(False)  # a symbol may hold dollars
     if depth < len(t.rules):
         ax.set_yticks(range(depth + 1), [f"level {l}" for l in range(depth, 0, -1)] + ["class"])
     out = io.StringIO()
@@ -88,8 +117,8 @@ _INTEGERS = (torch.int64, torch.int32, torch.int16, torch.uint8, torch.int8)
 
 def _check_levels(t: Tables, levels: Sequence[torch.Tensor]) -> list[torch.Tensor]:
     "Levels of a derivation as int64, or a ValueError about their number, shape or symbols."
-    if isinstance(levels, torch.Tensor):
-        raise ValueError("levels is one tensor; a list of tensors, one a level, root first, is needed")
+    if isinstance(levels, torch.Tensor) or not isinstance(levels, Sequence) or isinstance(levels, str):
+        raise ValueError(f"levels={shown(levels)} must be a list of tensors, one a level, root first")
     if len(levels) != len(t.nodes):
         raise ValueError(f"levels has {len(levels)} entries; a derivation has {len(t.nodes)}, root first")
     sizes = enumerate(zip(levels, t.vocab, t.nodes))
@@ -100,7 +129,9 @@ def _check_levels(t: Tables, levels: Sequence[torch.Tensor]) -> list[torch.Tenso
 
 def _check_node(t: Tables, name: str, where) -> tuple[int, int | None]:
     "(level, node), or (level, None) for a whole level; level -1 is the leaves."
-    level, node = where if isinstance(where, tuple) and len(where) == 2 else (where, None)
+    if isinstance(where, tuple) and len(where) != 2:
+        raise ValueError(f"{name}={shown(where)} must be a level or a pair (level, node)")
+    level, node = where if isinstance(where, tuple) else (where, None)
     level = check_int(f"{name}: level", level, -1, len(t.rules)) % len(t.nodes)
     if node is None: return level, None
     return level, check_int(f"{name}: node of level {level}", node, 0, t.nodes[level] - 1)
@@ -115,6 +146,37 @@ def _identity(t: Tables) -> tuple:
         levels.append(tuple(used(*symbol) for symbol in zip(rules.tolist(), p.tolist())))
     return t.alphabets, tuple(map(digits, t.prior.tolist())), tuple(levels)
 
+def _check_countable(t: Tables) -> None:
+    "A ValueError where the derivations are so many that their number alone would fill memory."
+    logs = torch.zeros(t.vocab[-1], dtype=torch.float64)
+    for rules, p in zip(reversed(t.rules), reversed(t.probs)):
+        logs = torch.where(p > 0, logs[rules].sum(-1), -math.inf).logsumexp(-1)
+    bits = logs.max().item() / math.log(2)
+    if bits > _MOST_BITS:
+        raise ValueError(f"the number of derivations has about {bits:.3g} bits; numbers of at most "
+                         f"{_MOST_BITS} are counted")
+
+_MOST_BITS = 2**26
+
+def _check_draws(t: Tables, n, itemsize: int, name: str = "n") -> None:
+    "A ValueError unless `n` derivations fit in memory."
+    check_memory(name, n, check_int(name, n) * sum(t.nodes), itemsize)
+
+def _check_no_mask(t: Tables, leaves: torch.Tensor) -> torch.Tensor:
+    "Leaves that are all terminals."
+    x = check_symbols("leaves", leaves, t.vocab[-1] + 1, t.nodes[-1])
+    if x.numel() and x.max() == t.vocab[-1]:
+        raise ValueError(f"leaves holds the symbol {t.vocab[-1]}; symbols are 0 to {t.vocab[-1] - 1}, and "
+                         f"{t.vocab[-1]} is the mask of masking noise, which mask='_' would write as '_'")
+    return x
+
+def _check_mask(t: Tables, mask: str, empty: str) -> str:
+    "A mask that can be told from the terminals and the empty symbol."
+    if not mask or mask == empty or mask in t.alphabets[-1] or len(mask) > 1 and not separator(t):
+        raise ValueError(f"mask={mask!r} must be one character, no terminal and not {empty!r}, as `empty` is")
+    return mask
+
+
 # %% ../nbs/02_grammar.ipynb #9af3a4ad
 def _information(t: Tables, a: tuple, b: tuple) -> torch.Tensor:
     "Mutual information in nats of checked nodes; a level, whose node is None, gives an axis."
@@ -123,6 +185,14 @@ def _information(t: Tables, a: tuple, b: tuple) -> torch.Tensor:
     others = [b] if b[1] is not None else [(b[0], k) for k in range(t.nodes[b[0]])]
     information = torch.stack([mutual_information(joint_distribution(t, a, other)) for other in others])
     return information[0] if b[1] is not None else information
+
+def _check_pairs(t: Tables, a: tuple, b: tuple) -> None:
+    "A ValueError where the pairs of nodes that two checked nodes or levels stand for are too many."
+    one, two = (t.nodes[level] if node is None else 1 for level, node in (a, b))
+    if one * two > 2**24:
+        raise ValueError(f"a, b: levels {a[0]} and {b[0]} have {shown(one * two)} pairs of nodes; "
+                         f"at most {2**24} are computed")
+
 
 # %% ../nbs/02_grammar.ipynb #1f8e11f5
 class HierarchicalGrammar:
@@ -134,6 +204,7 @@ class HierarchicalGrammar:
     def __init__(self, spec: dict): self.tables = read_spec(spec)
 
     @classmethod
+    @checked
     def of(cls, tables: Tables) -> "HierarchicalGrammar":
         "The grammar of the given tables."
         self = cls.__new__(cls)
@@ -190,19 +261,27 @@ class HierarchicalGrammar:
 
     # Drawn
 
-    def sample(self, n: int, seed=None, device=None, dtype: torch.dtype = torch.int64) -> list[torch.Tensor]:
+    @checked
+    def sample(self, n: int, seed: int | torch.Generator | None = None,
+               device: str | torch.device | None = None,
+               dtype: torch.dtype = torch.int64) -> list[torch.Tensor]:
         "`n` derivations, levels (n, nodes), root first; the draws do not depend on the dtype."
+        _check_draws(self.tables, n, dtype.itemsize)
         check_choice("dtype", dtype, _INTEGERS)
         if max(self.vocab) - 1 > torch.iinfo(dtype).max:
             raise ValueError(f"dtype={dtype} does not hold {max(self.vocab)} symbols")
         if device is None: device = seed.device if isinstance(seed, torch.Generator) else "cpu"
         return sample_derivations(self.tables, check_int("n", n), generator(seed, pick_device(device)), dtype)
 
-    def sample_unique(self, n: int, seed=None) -> list[torch.Tensor]:
+    @checked
+    def sample_unique(self, n: int, seed: int | torch.Generator | None = None) -> list[torch.Tensor]:
         "`n` derivations with distinct rows of leaves, in the order in which draws first meet them."
+        _check_draws(self.tables, n, 8)
+        _check_countable(self.tables)
         return sample_unique_derivations(self.tables, check_int("n", n, 1), generator(seed))
 
-    def resample(self, levels: Sequence[torch.Tensor], level: int, node: int, seed=None,
+    @checked
+    def resample(self, levels: Sequence, level: int, node: int, seed: int | torch.Generator | None = None,
                  synonym: bool = False) -> list[torch.Tensor]:
         "New levels with everything below a node drawn anew; with `synonym`, by another production than now."
         checked = _check_levels(self.tables, levels)
@@ -211,8 +290,10 @@ class HierarchicalGrammar:
         new = resample_subtree(self.tables, checked, level, node, generator(seed, checked[0].device), synonym)
         return [x.to(old.dtype) for x, old in zip(new, levels)]
 
-    def generate_dataset(self, n_samples: int, seed=None) -> pd.DataFrame:
+    @checked
+    def generate_dataset(self, n_samples: int, seed: int | torch.Generator | None = None) -> pd.DataFrame:
         "`n_samples` draws as a table: `label` (the root symbol) and `sequence` (the string)."
+        _check_draws(self.tables, n_samples, 8, "n_samples")
         levels = self.sample(n_samples, seed)
         labels = [self.alphabet(0)[a] for a in levels[0][:, 0].tolist()]
         return pd.DataFrame({"label": labels, "sequence": self.decode(levels[-1])})
@@ -220,22 +301,26 @@ class HierarchicalGrammar:
     # Counted
 
     def count(self) -> int:
-        "Number of derivations, exact at any size."
+        "Number of derivations, exact; a ValueError where it has more than 2**26 bits."
+        _check_countable(self.tables)
         return count_derivations(self.tables)
 
     def count_strings(self) -> int:
         "Number of distinct rows of leaves, exact; less than `count` where the grammar is ambiguous."
+        _check_countable(self.tables)
         return count_strings(self.tables)
 
     def entropy(self) -> float:
         "Entropy of a derivation, in nats."
         return derivation_entropy(self.tables)
 
+    @checked
     def enumerate(self, start: int = 0, stop: int | None = None,
                   block: int = 4096) -> Iterator[list[torch.Tensor]]:
         "Derivations of ranks start to stop - 1, or all, as levels of `block` rows, made when asked for."
         stop = check_int("stop", self.count() if stop is None else stop, 0, self.count())
         start = check_int("start", start, 0, stop)
+        _check_draws(self.tables, min(check_int("block", block, 1), stop - start), 16, "block")
         return list_derivations(self.tables, start, stop, check_int("block", block, 1))
 
     # Read
@@ -262,13 +347,18 @@ class HierarchicalGrammar:
         "Log-probability of each derivation, (batch,) float64 nats; -inf where a node breaks the rules."
         return log_joint(self.tables, _check_levels(self.tables, levels))
 
-    def decode(self, leaves: torch.Tensor, empty: str = "") -> list[str]:
+    @checked
+    def decode(self, leaves: torch.Tensor, empty: str = "", mask: str | None = None) -> list[str]:
         """Leaves (batch, n) as strings, with spaces where symbols have several characters.
 
-        Empty symbols drop out, or are written as `empty`."""
-        checked = check_symbols("leaves", leaves, self.vocab[-1], self.n_leaves)
-        return write_strings(self.tables, checked, empty)
+        Empty symbols drop out, or are written as `empty`. The mask of masking noise, the symbol after the
+        last terminal, is written as `mask`, such as '_'; without `mask` it is refused."""
+        if mask is None: return write_strings(self.tables, _check_no_mask(self.tables, leaves), empty)
+        x = check_symbols("leaves", leaves, self.vocab[-1] + 1, self.n_leaves)
+        names = [*terminal_names(self.tables, empty), _check_mask(self.tables, mask, empty)]
+        return [separator(self.tables).join(names[a] for a in row if names[a]) for row in x.tolist()]
 
+    @checked
     def encode(self, strings: Iterable[str], empty: str = "") -> torch.Tensor:
         """Strings as leaves (batch, n), the inverse of `decode`.
 
@@ -280,21 +370,28 @@ class HierarchicalGrammar:
 
     def marginal(self, level: int) -> torch.Tensor:
         "The distribution of every node of a level, (nodes, symbols) float64."
-        return marginals(self.tables, _check_node(self.tables, "level", level)[0])
+        at, node = _check_node(self.tables, "level", level)
+        if node is not None: raise ValueError(f"level={shown(level)} must be a level alone")
+        check_memory("level", level, self.tables.nodes[at] * self.vocab[at])
+        return marginals(self.tables, at)
 
     def joint(self, a: tuple[int, int], b: tuple[int, int]) -> torch.Tensor:
         "Joint distribution (symbols, symbols) of two nodes, each (level, node); level -1 is the leaves."
         (la, i), (lb, j) = _check_node(self.tables, "a", a), _check_node(self.tables, "b", b)
         if i is None or j is None:
-            raise ValueError(f"a={a!r}, b={b!r}: a pair (level, node) is needed for each")
+            raise ValueError(f"a={shown(a)}, b={shown(b)}: a pair (level, node) is needed for each")
         return joint_distribution(self.tables, (la, i), (lb, j))
 
     def mutual_information(self, a, b) -> torch.Tensor:
         "Mutual information in nats of two nodes (level, node); a level alone asks for all its nodes."
-        return _information(self.tables, _check_node(self.tables, "a", a), _check_node(self.tables, "b", b))
+        one, two = _check_node(self.tables, "a", a), _check_node(self.tables, "b", b)
+        _check_pairs(self.tables, one, two)
+        return _information(self.tables, one, two)
 
     def _repr_html_(self) -> str:
         "The rules, and a sample tree."
         text = html.escape(repr(self))
-        if self.count() < 10**300: text += f"<br>{self.count():.3g} derivations, {self.entropy():.4g} nats"
-        return f"<p>{text}</p>{rules_html(self.tables)}{tree_svg(self.tables, self.sample(1, seed=0))}"
+        if self.n_leaves < 2**16 and self.count() < 10**300:
+            text += f"<br>{self.count():.3g} derivations, {self.entropy():.4g} nats"
+        tree = tree_svg(self.tables, self.sample(1, seed=0)) if self.n_leaves < 2**24 else ""
+        return f"<p>{text}</p>{rules_html(self.tables)}{tree}"

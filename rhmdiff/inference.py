@@ -11,25 +11,44 @@ import math
 
 import torch
 
-from .core import check_choice, check_int, generator, one_thread
+from .core import check_choice, check_int, checked, generator, one_thread, shown
 from .engine import passes
 from .engine.kernels import available, fast_posteriors
-from .engine.passes import Beliefs, LogWeights, down, drawn, expected, map_derivation, shares, up
+from rhmdiff.engine.passes import (
+    Beliefs,
+    LogWeights,
+    down,
+    drawn,
+    expected,
+    map_derivation,
+    satisfiable,
+    shares,
+    up,
+)
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/04_inference.ipynb #c9308c26
+@checked
 @one_thread()  # a pass over the numbers, shorter than the wait for a second thread on a busy machine
 def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> torch.Tensor:
-    "`log_evidence`, or a ValueError about its type, its shape or a position that is NaN, +inf or all -inf."
+    """`log_evidence`, or a ValueError about its type, its shape or a position that is NaN, +inf or all -inf.
+
+    Finite values so large that sums of them overflow, near the largest float, are refused as well."""
     e = log_evidence
     n, v = grammar.n_leaves, grammar.vocab[-1]
     if not isinstance(e, torch.Tensor) or e.dtype not in (torch.float32, torch.float64):
-        kind = getattr(e, "dtype", type(e).__name__)
-        raise ValueError(f"log_evidence must be a float32 or float64 tensor, not {kind}")
+        raise ValueError(f"log_evidence={shown(e)} must be a float32 or float64 tensor")
+    if e.layout != torch.strided: raise ValueError(f"log_evidence must be a dense tensor, not {e.layout}")
     if e.ndim != 3 or tuple(e.shape[1:]) != (n, v):
         raise ValueError(f"log_evidence has shape {tuple(e.shape)}; (batch, {n}, {v}) is needed")
     plain = e.detach()
-    if bool(plain.sum().isfinite()) or bool(plain.amax(-1).isfinite().all()): return e
+    if not len(e): return e
+    bound = torch.finfo(e.dtype).max / (4 * n)
+    low, high = torch.stack(plain.aminmax()).tolist()
+    if -bound <= low and high <= bound: return e
+    if bool(plain.amax(-1).isfinite().all()):
+        _check_sums(grammar, plain, bound)
+        return e
     faults = {"NaN": e.isnan().any(-1), "+inf": (e == math.inf).any(-1),
               "only -inf": (e == -math.inf).all(-1)}
     for what, bad in faults.items():
@@ -39,15 +58,40 @@ def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> 
                          "or -inf for some symbols, is needed")
     return e
 
+def _check_sums(grammar: HierarchicalGrammar, e: torch.Tensor, bound: float) -> None:
+    "A ValueError where finite values add up to what is not: along the positions, or in every derivation."
+    largest = e.amax(-1).abs()
+    if largest.max().item() * grammar.n_leaves > torch.finfo(torch.float64).max:
+        b, i = (largest == largest.max()).nonzero()[0].tolist()
+        raise ValueError(f"log_evidence[{b}, {i}] is {e[b, i].max().item():.3g} at best: {grammar.n_leaves} "
+                         "positions like it add up to more than a float holds")
+    low = ((e < -bound) & (e > -math.inf)).flatten(1).any(1)
+    if not bool(low.any()): return
+    x = e[low]
+    chunks = passes.in_chunks(grammar.tables, x)
+    fits = torch.cat([satisfiable(grammar.tables, chunk) for chunk in chunks])
+    found = torch.cat([up(grammar.tables, chunk, torch.amax).log_z > -math.inf for chunk in chunks])
+    if bool((fits & ~found).any()):
+        row = int(low.nonzero()[(fits & ~found).nonzero()[0]])
+        raise ValueError(f"log_evidence[{row}] has finite values below {-bound:.3g} that every derivation "
+                         f"adds up to less than {e.dtype} holds; larger ones, or -inf, are needed")
+
+
 # %% ../nbs/04_inference.ipynb #52b5c857
 _PATHS = ("auto", "reference", "fast")
 
+@checked
 def log_weights(grammar: HierarchicalGrammar, like: torch.Tensor | None = None) -> LogWeights:
     "Logarithms of root and production probabilities: float64, or of the type and on the device of `like`."
+    if like is not None and not like.is_floating_point():
+        raise ValueError(f"like={shown(like)} must be a tensor of floats")
     return passes.log_weights(grammar.tables, like)
 
 def _check_weights(grammar: HierarchicalGrammar, weights: LogWeights) -> None:
     "A ValueError unless `weights` have the shapes of the grammar's own and hold no NaN or +inf."
+    all_given = (weights.prior, *weights.levels)
+    if not all(isinstance(w, torch.Tensor) and w.is_floating_point() for w in all_given):
+        raise ValueError(f"weights={shown(weights)} must hold tensors of floats")
     given, own = ((w.prior, *w.levels) for w in (weights, log_weights(grammar)))
     shapes = [tuple(w.shape) for w in given]
     needed = [tuple(w.shape) for w in own]
@@ -55,6 +99,10 @@ def _check_weights(grammar: HierarchicalGrammar, weights: LogWeights) -> None:
         raise ValueError(f"weights have the shapes {shapes}; those of the grammar are {needed}")
     if any(bool((w.isnan() | (w == math.inf)).any()) for w in (weights.prior, *weights.levels)):
         raise ValueError("weights hold NaN or +inf")
+    for w in (weights.prior, *weights.levels):
+        bound = torch.finfo(w.dtype).max / (8 * sum(grammar.tables.nodes))
+        if bool(((w.abs() > bound) & (w > -math.inf)).any()):
+            raise ValueError(f"weights hold finite values beyond {bound:.3g}, whose sums overflow")
 
 def _take_fast_path(path: str, e: torch.Tensor, weights: LogWeights | None) -> bool:
     "Whether the compiled passes answer; a ValueError where they are asked for and cannot."
@@ -70,12 +118,13 @@ def _beliefs(grammar: HierarchicalGrammar, e: torch.Tensor, wanted, memory_bytes
     "Posteriors of the levels `wanted`, in that order, and log Z, from evidence that is checked here."
     check_evidence(grammar, e)
     if weights is not None: _check_weights(grammar, weights)
-    memory_bytes = check_int("memory_bytes", memory_bytes, 1)
+    memory_bytes = check_int("memory_bytes", memory_bytes, 1, 2**60)
     if _take_fast_path(path, e, weights) and len(e):
         return fast_posteriors(grammar.tables, e.detach(), wanted, memory_bytes)
     return passes.posteriors_in_chunks(grammar.tables, e, wanted, memory_bytes, weights)
 
 # %% ../nbs/04_inference.ipynb #54078933
+@checked
 def posterior(grammar: HierarchicalGrammar,
               log_evidence: torch.Tensor,  # (batch, n, v) floats: log q(x_t[b, i] | x_0[b, i] = a)
               memory_bytes: int = 2**28,   # working memory of the reference path, about; gradients add to it
@@ -87,25 +136,29 @@ def posterior(grammar: HierarchicalGrammar,
     Mézard & Montanari 2009, ch. 14. The levels have the type of the evidence, or of `weights` if that is
     wider; log_z is float64. Levels and log_z are differentiable in the evidence and in `weights`. The
     gradients of log_z are the posterior of the leaves and the expected uses of each production. Evidence
-    that no derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf or a position
-    that is all -inf raises ValueError."""
+    that no derivation satisfies gives log_z = -inf and zero levels for that row. NaN, +inf, a position
+    that is all -inf, or finite values whose sums overflow raise ValueError. On both paths a derivation
+    that falls behind the best one by more than the type of the evidence holds has probability 0."""
     return _beliefs(grammar, log_evidence, range(grammar.depth + 1), memory_bytes, path, weights)
 
+@checked
 def leaf_posterior(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
                    path: str = "auto") -> tuple[torch.Tensor, torch.Tensor]:
     "Posterior of the leaves alone, (batch, n, v), and log Z, (batch,) float64. Arguments as in `posterior`."
     beliefs = _beliefs(grammar, log_evidence, [grammar.depth], memory_bytes, path)
     return beliefs.levels[0], beliefs.log_z
 
+@checked
 def log_likelihood(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, memory_bytes: int = 2**28,
                    path: str = "auto", weights: LogWeights | None = None) -> torch.Tensor:
     "log Z alone, (batch,) float64 nats: the log-likelihood of noisy data. Arguments as in `posterior`."
     return _beliefs(grammar, log_evidence, [], memory_bytes, path, weights).log_z
 
 # %% ../nbs/04_inference.ipynb #0102c26b
+@checked
 def sample_posterior(grammar: HierarchicalGrammar,
                      log_evidence: torch.Tensor,  # (batch, n, v), as for `posterior`
-                     seed=None,  # an integer, a torch.Generator on the same device, or None: a new stream
+                     seed: int | torch.Generator | None = None,  # a generator on the same device
                      memory_bytes: int = 2**28,   # working memory, about
                     ) -> list[torch.Tensor]:      # levels (batch, nodes) int64, root first
     """One exact draw a row from the joint posterior of derivations.
@@ -129,9 +182,11 @@ def _chunks(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
             memory_bytes: int) -> tuple[torch.Tensor, ...]:
     "The evidence, without its gradient, in chunks of which a pass takes about `memory_bytes`."
     e = log_evidence.detach()
-    return passes.in_chunks(grammar.tables, e, check_int("memory_bytes", memory_bytes, 1), e.element_size())
+    memory_bytes = check_int("memory_bytes", memory_bytes, 1, 2**60)
+    return passes.in_chunks(grammar.tables, e, memory_bytes, e.element_size())
 
 # %% ../nbs/04_inference.ipynb #f3e653bb
+@checked
 def max_posterior(grammar: HierarchicalGrammar,
                   log_evidence: torch.Tensor,  # (batch, n, v), as for `posterior`
                   memory_bytes: int = 2**28,   # working memory, about
@@ -159,6 +214,7 @@ def _entropies(upward: passes.Upward) -> torch.Tensor:
     down(upward, expected_and_entropy)
     return torch.stack(added, -1).cumsum(-1)
 
+@checked
 def level_entropy(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
                   memory_bytes: int = 2**28) -> torch.Tensor:
     """Entropy in nats of the derivation from the root down to each level, given the evidence.
@@ -171,6 +227,7 @@ def level_entropy(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
         out.append(torch.where((upward.log_z == -math.inf)[:, None], math.nan, _entropies(upward)))
     return torch.cat(out)
 
+@checked
 def level_information(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
                       memory_bytes: int = 2**28) -> tuple[torch.Tensor, torch.Tensor]:
     """Mutual information in nats between noisy data and the derivation down to each level.
@@ -178,6 +235,7 @@ def level_information(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
     The rows of the evidence are a sample: sequences of this grammar under one noise. Mean and standard
     error over them, (L+1,) float64 each. Both are nan if any row has no derivation. The standard error
     of a single row is nan."""
+    check_evidence(grammar, log_evidence)
     flat = log_evidence.new_zeros(1, grammar.n_leaves, grammar.vocab[-1])
     gained = level_entropy(grammar, flat, memory_bytes) - level_entropy(grammar, log_evidence, memory_bytes)
     return gained.mean(0), gained.std(0) / math.sqrt(len(gained))

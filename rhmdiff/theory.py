@@ -20,7 +20,18 @@ import torch
 from scipy.optimize import brentq
 from scipy.sparse.linalg import eigsh
 
-from .core import check_int, check_number, draw_index, generator, pick_device, spawn
+from rhmdiff.core import (
+    check_int,
+    check_memory,
+    check_number,
+    check_reals,
+    checked,
+    draw_index,
+    generator,
+    pick_device,
+    shown,
+    spawn,
+)
 from .diffusion import DiffusionProcess, Process, RaggedProcess, make_process
 from .engine.relations import descendant_distribution, marginals, siblings_distribution
 from .grammar import HierarchicalGrammar
@@ -56,18 +67,23 @@ def _check_level(v, m, s, parents=None) -> tuple[int, int, int]:
     v = check_int("v", v, 2)
     m = check_int("m", m, 1)
     s = check_int("s", s, 2)
+    if s > _MOST_BITS or s * math.log2(v) > _MOST_BITS:
+        raise ValueError(f"v={shown(v)}, s={shown(s)}: there are more than 2**{_MOST_BITS} tuples, v**s")
     name = "v" if parents is None else "parents"
     above = v if parents is None else check_int("parents", parents, 1)
     if m * above > v**s:
-        raise ValueError(f"m={m} productions for each of {name}={above} symbols need {m * above} distinct "
-                         f"tuples; with s={s} there are {v**s}")
+        raise ValueError(f"m={shown(m)} productions for each of {name}={shown(above)} symbols need "
+                         f"{shown(m * above)} distinct tuples; with s={s} there are {shown(v**s)}")
     return v, m, s
+
+_MOST_BITS = 1000  # of v**s: a float holds it
 
 # %% ../nbs/10_theory.ipynb #f766841e
 def _probability(p):
     "`p` as a numpy scalar, numpy array or torch tensor in [0, 1]."
+    check_reals("p", p)
     if not isinstance(p, torch.Tensor): p = np.asarray(p, float)[()]
-    if not bool(((p >= 0) & (p <= 1)).all()): raise ValueError(f"p={p!r} is not a probability in [0, 1]")
+    if not bool(((p >= 0) & (p <= 1)).all()): raise ValueError(f"p={shown(p)} is not a probability in [0, 1]")
     return p
 
 # %% ../nbs/10_theory.ipynb #9a00c37b
@@ -102,7 +118,9 @@ def fixed_point(v: int, m: int, s: int) -> float:
     # (F(p) - p)(v**s - 1) times the denominator of F
     polynomial = [v**s - m * v, -(v**s - m), *[0] * (s - 2), m * v - 1, -(m - 1)]
     quotient, _ = np.polydiv(np.array(polynomial, float), np.poly([1., 1 / v]))
-    return float(brentq(lambda p: np.polyval(quotient, p), 1 / v, 1, xtol=1e-15, rtol=1e-14))
+    try: return float(brentq(lambda p: np.polyval(quotient, p), 1 / v, 1, xtol=1e-15, rtol=1e-14))
+    except ValueError:
+        raise ValueError(f"v={v}, m={m}, s={s}: p* is too close to an end to be told from it") from None
 
 # %% ../nbs/10_theory.ipynb #7b607c23
 def critical_noise(v: int, m: int, s: int) -> float:
@@ -126,11 +144,15 @@ def correlation_exponent(v: int, m: int, s: int) -> float:
 # %% ../nbs/10_theory.ipynb #95f74a15
 def _check_noises(eps) -> np.ndarray:
     "`eps` as a float array (times,) in [0, 1]."
+    check_reals("eps", eps)
     eps = np.asarray(eps.detach().cpu() if isinstance(eps, torch.Tensor) else eps, float)
     if eps.ndim != 1: raise ValueError(f"eps has shape {eps.shape}; (times,) is needed")
-    if not ((eps >= 0) & (eps <= 1)).all(): raise ValueError(f"eps={eps} must lie in [0, 1]")
+    if not ((eps >= 0) & (eps <= 1)).all(): raise ValueError(f"eps={shown(eps)} must lie in [0, 1]")
     return eps
 
+_MOST_LEVELS = 10**6
+
+@checked
 def mean_field_by_depth(eps,    # belief noise, numbers in [0, 1]: (times,)
                         v: int, # symbols
                         m: int, # productions per symbol
@@ -143,14 +165,17 @@ def mean_field_by_depth(eps,    # belief noise, numbers in [0, 1]: (times,)
     One upward pass from p_0 = 1 - eps + eps / v: it predicts roots, not the lower levels of a tree, which
     also hear from above. At depth 0 the root is a leaf and has v symbols."""
     v, m, s = _check_level(v, m, s)
-    L = check_int("L", L)
+    if n_classes is not None: check_int("n_classes", n_classes, 1)
+    L = check_int("L", L, 0, _MOST_LEVELS)
     eps = _check_noises(eps)
+    check_memory("L", L, (L + 1) * len(eps))
     p = [1 - eps + eps / v]
     for _ in range(L): p.append(mean_field_map(np.clip(p[-1], 0, 1), v, m, s))
     if n_classes is not None: p[1:] = [mean_field_map(np.clip(x, 0, 1), v, m, s, n_classes) for x in p[:-1]]
     return np.stack(p, 1)
 
 # %% ../nbs/10_theory.ipynb #21631ff0
+@checked
 def mean_field_noise_at(fraction: float,  # y in (0, 1), of the way from chance, 1/v, to certainty
                         v: int,           # symbols
                         m: int,           # productions per symbol
@@ -162,6 +187,7 @@ def mean_field_noise_at(fraction: float,  # y in (0, 1), of the way from chance,
     The inverse of `mean_field_by_depth` at depth L, to 1e-14, and with its domain of validity."""
     if not 0 < check_number("fraction", fraction, 0., 1.) < 1:
         raise ValueError(f"fraction={fraction} must lie inside (0, 1)")
+    check_int("L", L, 0, 10_000)
     def excess(eps: float) -> float:
         return mean_field_by_depth([eps], v, m, s, L)[0, L] - (1 / v + fraction * (1 - 1 / v))
     if excess(1.) >= 0: return 1.  # a robust tree so deep that the rounding of 1/v grows into knowledge
@@ -363,12 +389,13 @@ def _predict(masses: Callable[[torch.Generator], list[float]], seed: int, device
     return Prediction(runs.mean(0), runs.std(0, ddof=1) / math.sqrt(_GROUPS))
 
 # %% ../nbs/10_theory.ipynb #8f723bc6
+@checked
 def population_dynamics(shape,             # (v, m, s, L) for the ensemble of random grammars, or a grammar
                         process: Process,  # any noise
                         t: float,          # its level, in [0, 1]
                         size: int = 4096,  # messages in all eight populations; of a grammar, for each symbol
                         seed: int = 0,
-                        device="auto",
+                        device: str | torch.device = "auto",
                        ) -> Prediction:    # root first
     """Reconstruction at every level, without a tree, from the distribution of the messages of sum-product.
 
@@ -376,21 +403,32 @@ def population_dynamics(shape,             # (v, m, s, L) for the ensemble of ra
     At 4,096 messages and eight levels the error may reach 0.05 where the curve is steep.
     Source: Mézard & Montanari 2009, section 14.6."""
     t = check_number("t", t, 0., 1.)
+    check_memory("size", size, check_int("size", size, 2 * _GROUPS))
     size = check_int("size", size, 2 * _GROUPS) // _GROUPS
     device = pick_device(device)
     if isinstance(shape, HierarchicalGrammar):
         _check_fit(process, shape.vocab[-1], shape.empty[-1] is not None)
+        check_memory("size", size, size * max(len(p) * p.numel() for p in shape.tables.probs))
         return _predict(lambda g: _grammar_masses(shape, process, t, size, g), seed, device)
     sizes = _check_shape(shape, "(v, m, s, L), of random grammars, or a grammar")
     _check_fit(process, sizes[0], False)
+    check_memory("size", size, size * sizes[0] * (sizes[3] + 1))
     return _predict(lambda g: _ensemble_masses(sizes, process, t, size, g), seed, device)
 
 # %% ../nbs/10_theory.ipynb #d52c0e8a
 def _check_shape(shape, needed: str) -> tuple[int, int, int, int]:
     "(v, m, s, L) of random grammars."
+    if isinstance(shape, (str, bytes)): raise ValueError(f"shape={shown(shape)} must be {needed}")
     try: v, m, s, L = shape
-    except (TypeError, ValueError): raise ValueError(f"shape={shape!r} must be {needed}") from None
+    except (TypeError, ValueError): raise ValueError(f"shape={shown(shape)} must be {needed}") from None
+    _check_ensemble(*_check_level(v, m, s), L)
     return *_check_level(v, m, s), check_int("L", L, 0)
+
+def _check_ensemble(v: int, m: int, s: int, L) -> None:
+    "Random rules that can be dealt again at every node, and a depth that is reached."
+    check_int("L", L, 0, 10_000)
+    if v**s > 2**24:
+        raise ValueError(f"shape: v={v} and s={s} make {shown(v**s)} tuples, v**s; at most {2**24} are dealt")
 
 def _check_fit(process, v: int, empty: bool) -> None:
     "A process on leaves of `v` symbols, of which one is empty or not."
@@ -403,12 +441,13 @@ def _check_fit(process, v: int, empty: bool) -> None:
                          "make_process(name, grammar) makes one that does")
 
 # %% ../nbs/10_theory.ipynb #5433a7ec
-def class_reconstruction_by_depth(shape: tuple[int, int, int, int],  # (v, m, s, L) of random grammars
+@checked
+def class_reconstruction_by_depth(shape,             # (v, m, s, L) of random grammars
                                   process: Process,  # any noise
                                   t: float,          # its level, in [0, 1]
                                   size: int = 4096,  # messages, in all of eight populations
                                   seed: int = 0,
-                                  device="auto",
+                                  device: str | torch.device = "auto",
                                  ) -> Prediction:    # depth 0 first
     """Class reconstruction for depths 0 to L.
 
@@ -416,6 +455,7 @@ def class_reconstruction_by_depth(shape: tuple[int, int, int, int],  # (v, m, s,
     `population_dynamics` on random grammars, and its domain of validity."""
     sizes = _check_shape(shape, "(v, m, s, L), of random grammars")
     t = check_number("t", t, 0., 1.)
+    check_memory("size", size, check_int("size", size, 2 * _GROUPS) * sizes[0] * (sizes[3] + 1))
     size = check_int("size", size, 2 * _GROUPS) // _GROUPS
     device = pick_device(device)
     _check_fit(process, sizes[0], False)
@@ -477,19 +517,20 @@ def _median(x: torch.Tensor) -> tuple[float, float]:
     return x.median().item(), (high - low).item() / 2
 
 # %% ../nbs/10_theory.ipynb #38df0ee1
+@checked
 def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, symbols per production
                    L: int = 32,             # depth; the growth is taken over its upper half
                    grammars: int = 500,     # random ones
                    seed: int = 0,
-                   device="auto",
+                   device: str | torch.device = "auto",
                   ) -> TypicalGrowth:
     """Growth a level of a doubt and of a hint in the median random grammar; 0 where they die out.
 
     `mean_field_slope` at 1 and at 1/v has the growths averaged over grammars. Products of random linear maps:
     their typical growth is a Lyapunov exponent, and is not above the average one."""
     v, m, s = _check_level(v, m, s)
-    L = check_int("L", L, 2)
-    grammars = check_int("grammars", grammars, 8)
+    L = check_int("L", L, 2, 10_000)
+    grammars = check_int("grammars", grammars, 8, 2**28)
     tuples = grammars * v**s
     if tuples > 2**28:
         raise ValueError(f"grammars={grammars} with v={v} and s={s} have {tuples} tuples; at most {2**28}")
@@ -511,6 +552,7 @@ def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, s
     return TypicalGrowth(*found)
 
 # %% ../nbs/10_theory.ipynb #e174ee64
+@checked
 def leaf_covariance(grammar: HierarchicalGrammar) -> torch.Tensor:  # (n, v, n, v) float64
     "Exact covariance of the one-hot leaves; for grammars of at most 8,192 leaves times symbols."
     _check_rows(grammar)
@@ -539,6 +581,7 @@ def _check_rows(grammar: HierarchicalGrammar) -> None:
                          "a covariance of at most 8192 rows is computed")
 
 # %% ../nbs/10_theory.ipynb #5915bb97
+@checked
 def signal_to_noise(process: Process,
                     t: float,  # noise level, in [0, 1]
                    ) -> float: # inf where there is no noise
@@ -573,6 +616,7 @@ def _largest_variance_apart(grammar: HierarchicalGrammar) -> float:
     blocks = torch.diag_embed(leaves) - leaves[:, :, None] * leaves[:, None]
     return torch.linalg.eigvalsh(blocks)[:, -1].max().item()
 
+@checked
 def curvature_time(grammar: HierarchicalGrammar,
                    process: Process,      # masking, uniform or Gaussian noise
                    apart: bool = False,   # of independent leaves with the same frequencies
@@ -593,19 +637,19 @@ def curvature_time(grammar: HierarchicalGrammar,
     return float(brentq(excess, 0., 1., xtol=1e-12))
 
 # %% ../nbs/10_theory.ipynb #f1b412cc
+@checked
 def noise_information(grammar: HierarchicalGrammar,
                       process: Process,     # masking, uniform or Gaussian noise
                       t: float,             # its level, in [0, 1]
                       samples: int = 2000,  # of the average
-                      seed=0,               # int, torch.Generator or None
+                      seed: int | torch.Generator | None = 0,
                      ) -> tuple[float, float]:
     """I(x_0; x_t) in nats and its standard error, over samples of the grammar.
 
     Not for belief noise, which is no channel."""
     _check_fit(process, grammar.vocab[-1], grammar.empty[-1] is not None)
-    if process.name == "belief":
-        raise ValueError(f"process={process} carries no information that could be measured; "
-                         "masking, uniform or Gaussian noise is needed")
+    _check_channel(process)
+    _check_samples(grammar, samples)
     t = check_number("t", t, 0., 1.)
     g = generator(seed)
     x = grammar.sample(check_int("samples", samples, 2), seed=g)[-1]
@@ -614,7 +658,20 @@ def noise_information(grammar: HierarchicalGrammar,
     told = log_q - log_likelihood(grammar, evidence)
     return told.mean().item(), told.std().item() / math.sqrt(samples)
 
+def _check_channel(process: Process) -> None:
+    "A process that draws what it shows."
+    if process.name == "belief":
+        raise ValueError(f"process={process} carries no information that could be measured; "
+                         "masking, uniform or Gaussian noise is needed")
+
+def _check_samples(grammar: HierarchicalGrammar, samples) -> None:
+    "A number of samples that fit in memory."
+    numbers = check_int("samples", samples, 2) * grammar.n_leaves * grammar.vocab[-1]
+    check_memory("samples", samples, numbers)
+
+
 # %% ../nbs/10_theory.ipynb #c8cee57b
+@checked
 def condensation_time(grammar: HierarchicalGrammar,
                       process: Process,    # masking, uniform or Gaussian noise
                       P: int,              # training sequences
@@ -626,6 +683,10 @@ def condensation_time(grammar: HierarchicalGrammar,
     (nan, nan) where not even the clean sequence carries log P nats, (1, 0) where x_1 still does: in the empty
     places of a ragged grammar, or on a schedule whose signal does not end. For independent training sequences
     and many leaves. Source: Biroli et al. 2024."""
+    _check_fit(process, grammar.vocab[-1], grammar.empty[-1] is not None)
+    _check_channel(process)
+    _check_samples(grammar, samples)
+    check_int("seed", seed)
     target = math.log(check_int("P", P, 2))
     if target >= grammar.entropy(): return math.nan, math.nan
     def excess(t: float) -> float: return noise_information(grammar, process, t, samples, seed)[0] - target
@@ -710,7 +771,9 @@ def sample_complexity(v: int,  # symbols
     The prefactor and the power of v depend on the architecture. Source: Favero et al. 2025 (2502.12089)."""
     v = check_int("v", v, 2)
     m = check_int("m", m, 1)
-    L = check_int("L", L, 1)
+    L = check_int("L", L, 1, 10_000)
+    if math.log(v) + (L + 1) * math.log(m) > 700:
+        raise ValueError(f"v={shown(v)}, m={shown(m)}, L={L}: v m**(L + 1) is more than a float holds")
     return v * float(m)**np.arange(2, L + 2)
 
 # %% ../nbs/10_theory.ipynb #eba1e678
@@ -721,8 +784,9 @@ def memorization_steps(P,                          # training sequences, a numbe
 
     At the batch size and learning rate of the measurement. Source: Favero et al. 2025 (2505.16959)."""
     known_P, known_steps = _check_known(known)
+    check_reals("P", P)
     P = np.asarray(P, float)[()]
-    if not (P > 0).all(): raise ValueError(f"P={P} must be positive")
+    if not ((P > 0) & (P < math.inf)).all(): raise ValueError(f"P={shown(P)} must be positive and finite")
     return P * known_steps / known_P
 
 def _check_known(known) -> tuple[float, float]:
@@ -730,5 +794,5 @@ def _check_known(known) -> tuple[float, float]:
     try: P, steps = (check_number("known", x) for x in known)
     except (TypeError, ValueError): P = steps = -1.
     if not (0 < P < math.inf and 0 < steps < math.inf):
-        raise ValueError(f"known={known} must be two positive numbers, P and steps")
+        raise ValueError(f"known={shown(known)} must be two positive numbers, P and steps")
     return P, steps

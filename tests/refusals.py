@@ -2,12 +2,15 @@
 
 A `Call` is a function with arguments that are right. Each argument is replaced, one at a time, by values that
 are wrong for its kind. `tests/test_refusals_*.py` hold the tables."""
+import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+
+from rhmdiff.core import shown
 
 SECONDS = 5  # that a refusal may take
 
@@ -40,16 +43,25 @@ class Call:
     function: Callable
     good: Mapping[str, Any]
     kinds: Mapping[str, str]                                     # argument -> key of KINDS
-    more: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> more values that are wrong
+    more: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> (more) wrong values
     fine: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> values of its kind, yet right
     named: Mapping[str, str] = field(default_factory=dict)       # argument -> how the message calls it
 
     def cases(self) -> Iterator[tuple[str, Any]]:
         "Every argument with every value that is wrong for it."
-        for name, kind in self.kinds.items():
-            fine = [repr(x) for x in self.fine.get(name, [])]
-            for value in [*KINDS[kind], *self.more.get(name, [])]:
-                if repr(value) not in fine: yield name, value
+        for name in dict.fromkeys([*self.kinds, *self.more]):
+            fine = [written(x) for x in self.fine.get(name, [])]
+            for value in [*KINDS.get(self.kinds.get(name, ""), []), *self.more.get(name, [])]:
+                if written(value) not in fine: yield name, value
+
+def written(value) -> str:
+    "A value as Python writes it; one that is too deep or too long for that, in short."
+    try: return repr(value)
+    except (RecursionError, ValueError): return shown(value)
+
+def names(message: str, name: str) -> bool:
+    "Whether a message holds a name as a word of its own."
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", message) is not None
 
 def outcome(call: Call, name: str, value) -> str:
     "What a call with one wrong argument came to: `refused`, or what else."
@@ -60,8 +72,9 @@ def outcome(call: Call, name: str, value) -> str:
         result = call.function(**{**call.good, name: value})
         if hasattr(result, "__next__"): next(result)
     except ValueError as why:
-        said = call.named.get(name, name)
-        return "refused" if said in str(why) else f"a ValueError that does not name {said}: {why}"
+        said = call.named.get(name)
+        named = names(str(why), name) if said is None else said in str(why)
+        return "refused" if named else f"a ValueError that does not name {said or name}: {why}"
     except BaseException as why:
         return f"{type(why).__name__}: {why}"
     finally:
@@ -75,6 +88,6 @@ def failures(calls: Iterable[Call]) -> list[str]:
     for call in calls:
         for name, value in call.cases():
             came = outcome(call, name, value)
-            shown = repr(value).replace("\n", " ")[:60]
-            if came != "refused": lines.append(f"{call.function.__qualname__}({name}={shown}): {came[:200]}")
+            given = written(value).replace("\n", " ")[:60]
+            if came != "refused": lines.append(f"{call.function.__qualname__}({name}={given}): {came[:200]}")
     return lines
