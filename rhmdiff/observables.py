@@ -12,6 +12,7 @@ __all__ = ['reconstruction', 'mean_se', 'mean_by', 'level_agreement', 'changed_l
 import functools
 import itertools
 import math
+import reprlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -21,16 +22,33 @@ import torch
 from scipy.interpolate import PchipInterpolator
 from scipy.optimize import isotonic_regression, least_squares
 
-from .core import check_int, check_number, check_symbols, draw_index, generator, ratio_se
+from rhmdiff.core import (
+    check_choice,
+    check_int,
+    check_number,
+    check_symbols,
+    checked,
+    draw_index,
+    generator,
+    ratio_se,
+)
 from .diffusion import Process
 from .engine.passes import unit_weights, up
 from .families import shared_fraction
 from .grammar import HierarchicalGrammar
-from .models import evaluating
+from .models import check_model, check_size, evaluating
 
 # %% ../nbs/09_observables.ipynb #b2ace6df
 def _check_levels(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], names: str) -> None:
     "A ValueError unless both have the same number of samples, levels and nodes."
+    for name, levels in zip(names.split(" and "), (a, b)):
+        if hasattr(levels, "levels") and hasattr(levels, "log_z"):
+            raise ValueError(f"{name} is what `posterior` returns; its `.levels` are needed")
+        if not isinstance(levels, (list, tuple)) or not all(isinstance(x, torch.Tensor) for x in levels):
+            raise ValueError(f"{name} is a {type(levels).__name__}; "
+                             "a list of tensors, one a level, root first, is needed")
+        if not len(levels) or any(x.ndim < 2 for x in levels):
+            raise ValueError(f"{name} must have a tensor for each level, (batch, nodes) or with symbols")
     if len(a) != len(b): raise ValueError(f"{names} have {len(a)} and {len(b)} levels")
     for l, (x, y) in enumerate(zip(a, b)):
         if x.shape[:2] != y.shape[:2]:
@@ -40,8 +58,15 @@ def _check_levels(a: Sequence[torch.Tensor], b: Sequence[torch.Tensor], names: s
 def reconstruction(beliefs: Sequence[torch.Tensor],  # levels (batch, nodes, symbols): posteriors, root first
                    levels: Sequence[torch.Tensor],   # levels (batch, nodes): the true derivations
                   ) -> torch.Tensor:                 # (batch, L+1) float64
-    "Posterior mass on the true symbol, averaged over the nodes of each level."
+    """Posterior mass on the true symbol, averaged over the nodes of each level.
+
+    `beliefs` are the `.levels` of what `posterior` returns, from the root, (batch, 1, roots), to the leaves,
+    (batch, n, v)."""
     _check_levels(beliefs, levels, "beliefs and levels")
+    for l, p in enumerate(beliefs):
+        if p.ndim != 3 or not p.is_floating_point() or not bool((p >= 0).all()):
+            raise ValueError(f"beliefs[{l}], {p.dtype} {tuple(p.shape)}, must hold probabilities "
+                             "(batch, nodes, symbols)")
     mass = []
     for p, x in zip(beliefs, levels):
         x = check_symbols("levels", x, p.shape[-1])
@@ -49,19 +74,39 @@ def reconstruction(beliefs: Sequence[torch.Tensor],  # levels (batch, nodes, sym
     return torch.stack(mass, -1)
 
 # %% ../nbs/09_observables.ipynb #fc652be0
+def _check_batch(x) -> None:
+    "Refuse what is no tensor (batch, ...) of numbers, or empty."
+    found = f"{x.dtype} {tuple(x.shape)}" if isinstance(x, torch.Tensor) else type(x).__name__
+    if isinstance(x, torch.Tensor) and not x.is_complex() and x.ndim and len(x): return
+    raise ValueError(f"x is {found}; a tensor (batch, ...) of numbers, not empty, is needed")
+
 def mean_se(x: torch.Tensor,  # (batch, ...) independent along the first axis
            ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, float64
     "Mean and standard error over the first axis; the error of a single value is nan."
+    _check_batch(x)
     x = x.double()
     se = x.std(0) / math.sqrt(len(x)) if len(x) > 1 else torch.full_like(x[0], math.nan)
     return x.mean(0), se
 
 # %% ../nbs/09_observables.ipynb #2af95e73
+def _check_columns(table, by, value) -> None:
+    "Refuse names that are no columns of the table, and a value that is no number."
+    if not isinstance(table, pd.DataFrame):
+        raise ValueError(f"table is a {type(table).__name__}; a DataFrame is needed")
+    if not len(table.columns): raise ValueError("table has no columns")
+    if not isinstance(by, (str, list, tuple)) or not len(by): raise ValueError(f"by={by!r} must name columns")
+    if not isinstance(value, str): raise ValueError(f"value={value!r} must be a text")
+    for name, column in [("value", value), *(("by", x) for x in ([by] if isinstance(by, str) else by))]:
+        check_choice(name, column, table.columns)
+    if not pd.api.types.is_numeric_dtype(table[value]):
+        raise ValueError(f"value={value!r} is a column of {table[value].dtype}; numbers are needed")
+
 def mean_by(table: pd.DataFrame,
             by: str | Sequence[str],  # columns that tell the groups apart
             value: str,               # the column that is averaged; nan is left out
            ) -> pd.DataFrame:         # the columns `by`, mean and se, groups in the order of the table
     "Mean and standard error of a column over the rows of each group, which are taken to be independent."
+    _check_columns(table, by, value)
     groups = table.groupby([by] if isinstance(by, str) else list(by), sort=False)[value]
     return pd.DataFrame({"mean": groups.mean(), "se": groups.sem()}).reset_index()
 
@@ -69,11 +114,21 @@ def mean_by(table: pd.DataFrame,
 _all_ = ["ratio_se"]  # from `core`, which also serves training
 
 # %% ../nbs/09_observables.ipynb #5e32ea01
+def _check_symbols_of(**named) -> None:
+    "Refuse levels that are not tensors (batch, nodes) of integers."
+    for name, levels in named.items():
+        for l, x in enumerate(levels):
+            if x.ndim != 2 or x.dtype not in _INTEGERS:
+                raise ValueError(f"{name}[{l}], {x.dtype} {tuple(x.shape)}, must hold symbols (batch, nodes)")
+
+_INTEGERS = (torch.int64, torch.int32, torch.int16, torch.int8, torch.uint8)
+
 def level_agreement(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), root first; -1: no symbol
                     levels_b: Sequence[torch.Tensor],  # the same shape
                    ) -> tuple[torch.Tensor, torch.Tensor]:  # mean and standard error, (L+1,) float64 each
     "Fraction of nodes of each level that carry the same symbol in both; the error is over the batch."
     _check_levels(levels_a, levels_b, "levels_a and levels_b")
+    _check_symbols_of(levels_a=levels_a, levels_b=levels_b)
     same = [((a == b) & (a >= 0)).double().mean(-1) for a, b in zip(levels_a, levels_b)]
     return mean_se(torch.stack(same, -1))
 
@@ -83,6 +138,7 @@ def changed_latents(levels_a: Sequence[torch.Tensor],  # levels (batch, nodes), 
                    ) -> list[torch.Tensor]:            # levels (batch, nodes) of bool
     "True at the nodes that do not carry the same symbol in both; -1 on either side is a change."
     _check_levels(levels_a, levels_b, "levels_a and levels_b")
+    _check_symbols_of(levels_a=levels_a, levels_b=levels_b)
     return [(a != b) | (a < 0) | (b < 0) for a, b in zip(levels_a, levels_b)]
 
 # %% ../nbs/09_observables.ipynb #36ec123a
@@ -132,6 +188,14 @@ def _array(x) -> np.ndarray:
     "Numbers, also those of a tensor on any device, as float64."
     return np.asarray(x.cpu() if isinstance(x, torch.Tensor) else x, float)
 
+def _check_numbers(**named) -> None:
+    "Refuse what cannot be read as numbers, (k,)."
+    for name, x in named.items():
+        try: read = np.asarray(x.detach().cpu() if isinstance(x, torch.Tensor) else x, float)
+        except (TypeError, ValueError, RuntimeError):
+            raise ValueError(f"{name}={reprlib.repr(x)} must be numbers, (k,)") from None
+        if read.ndim != 1: raise ValueError(f"{name} has shape {read.shape}; numbers, (k,), are needed")
+
 def _check_curve(t: np.ndarray, curve: np.ndarray, se: np.ndarray) -> None:
     if t.ndim != 1 or t.shape != curve.shape or len(t) < 3:
         raise ValueError(f"t has shape {t.shape} and curve {curve.shape}; (k,) both, k at least 3, is needed")
@@ -145,6 +209,7 @@ def _check_plateaus(high: float, low: float) -> None:
         raise ValueError(f"high={high} must be above low={low}; the curve is to fall from one to the other")
 
 # %% ../nbs/09_observables.ipynb #ece62001
+@checked
 def transition(t,         # (k,) increasing noise levels
                curve,     # (k,) what falls
                se=None,   # (k,) its standard errors; None: the errors are nan
@@ -154,6 +219,11 @@ def transition(t,         # (k,) increasing noise levels
                resamples: int = 200,  # copies in the bootstrap
               ) -> Transition:
     "Location and width of the drop of a curve, with the standard errors that follow from `se`."
+    _check_numbers(t=t, curve=curve)
+    if se is not None: _check_numbers(se=se)
+    for name, level in (("high", high), ("low", low)):
+        if level is not None: check_number(name, level, -1e300, 1e300)
+    check_int("resamples", resamples, 2, 10**6)
     t = _array(t)
     curve = _array(curve)
     error = np.zeros_like(t) if se is None else _array(se)
@@ -171,17 +241,21 @@ def transition(t,         # (k,) increasing noise levels
     return Transition(half, quarter - three_quarters, _bootstrap_se(copies[:, 1]), width_se)
 
 # %% ../nbs/09_observables.ipynb #581cd5dd
+@checked
 def first_passage(x,            # (k,) increasing positive numbers: steps, sequences
                   y,            # (k,) what is followed
                   level: float = 0.,
                  ) -> float:    # the x, nan where y stays on its side
     "Where a quantity first passes a level, upward or downward, interpolated linearly in log x."
+    _check_numbers(x=x, y=y)
+    check_number("level", level, -1e300, 1e300)
     x = _array(x)
     y = _array(y)
     if x.ndim != 1 or x.shape != y.shape or not len(x):
         raise ValueError(f"x has shape {x.shape} and y {y.shape}; (k,) both, k at least 1, is needed")
     if not (x > 0).all() or not (np.diff(x) > 0).all():
         raise ValueError(f"x={x} must be positive and increase")
+    if not np.isfinite(y).all(): raise ValueError("y holds values that are not finite")
     above = y > level
     passed = np.flatnonzero(above != above[0])
     if not len(passed): return math.nan
@@ -206,6 +280,7 @@ def _check_kept(t: np.ndarray, kept: np.ndarray, se: np.ndarray) -> None:
         raise ValueError("kept must be finite, and se not negative")
 
 # %% ../nbs/09_observables.ipynb #2b7e0b27
+@checked
 def regimes(t,              # (k,) increasing noise levels
             kept,           # (k,) how often the class comes back
             se,             # (k,) standard errors of `kept`
@@ -213,6 +288,7 @@ def regimes(t,              # (k,) increasing noise levels
            ) -> Regimes:
     """Survival, speciation and drift of the class in forward-backward, from the first to the last of the
     levels."""
+    _check_numbers(t=t, kept=kept, se=se)
     t, kept, se = (_array(x) for x in (t, kept, se))
     _check_kept(t, kept, se)
     chance = 1 / check_int("n_classes", n_classes, 2)
@@ -230,6 +306,9 @@ def _check_table(curves: pd.DataFrame) -> None:
     if missing:
         raise ValueError("curves must be a table with the columns depth, t, mean, se; "
                          f"it lacks {', '.join(sorted(missing))}")
+    for name in ("depth", "t", "mean", "se"):
+        if not pd.api.types.is_numeric_dtype(curves[name]):
+            raise ValueError(f"curves: {name} must be a column of numbers, not of {curves[name].dtype}")
     if not np.isfinite(curves[["t", "mean", "se"]]).all(axis=None) or not (curves.se > 0).all():
         raise ValueError("curves: t, mean and se must be finite, and se positive")
     if not (curves.depth == curves.depth.round()).all() or curves.duplicated(["depth", "t"]).any():
@@ -399,24 +478,27 @@ class Collapse(NamedTuple):
     points: int            # that the window held
     curves: pd.DataFrame   # those points, with the column x = u * growth**depth
 
-def _check_collapse(curves: pd.DataFrame, window: float, start: tuple[float, float] | None) -> None:
+def _check_collapse(curves: pd.DataFrame, window: float, start: Sequence[float] | None) -> None:
     if not 0 < window < math.inf: raise ValueError(f"window={window} must be positive and finite")
     if start is None: return
+    if isinstance(start, str): raise ValueError(f"start={start!r} must be a noise and a growth")
+    for k, x in enumerate(start): check_number(f"start[{k}]", x)
     if not (len(start) == 2 and curves.t.min() < start[0] < curves.t.max() and 1.001 < start[1] < 100):
         raise ValueError(f"start={start} must be a noise inside the curves and a growth above 1")
 
 # %% ../nbs/09_observables.ipynb #652992eb
+@checked
 def scaling_collapse(curves: pd.DataFrame,  # columns depth, t, mean, se; three depths at least
                      s: int,                # the arity
                      window: float = 0.4,   # largest |x| that is fitted
-                     start: tuple[float, float] | None = None,  # critical noise and growth to search from;
+                     start: Sequence[float] | None = None,      # critical noise and growth to search from;
                                                                 # None: read off the half-levels of the curves
                      degree: int = 5,       # of the scaling function
                     ) -> Collapse:
     "Finite-size scaling of the curves of several depths onto one. Sclocchi et al. 2025; Privman 1990."
     parts = _by_depth(curves, 3)
     s = check_int("s", s, 2)
-    degree = check_int("degree", degree, 1)
+    degree = check_int("degree", degree, 1, 50)
     _check_collapse(curves, window, start)
     depth, t, mean, se = (curves[name].to_numpy(float) for name in ("depth", "t", "mean", "se"))
     points = _ScalingPoints(depth, t, mean, se, window, degree)
@@ -432,10 +514,22 @@ def scaling_collapse(curves: pd.DataFrame,  # columns depth, t, mean, se; three 
                     chi2=chi2, points=len(rows), curves=curves.iloc[rows].assign(x=points.x(q)[rows]))
 
 # %% ../nbs/09_observables.ipynb #0ec4c0f6
+def _check_changed(x0, back) -> None:
+    "Refuse what are no tensors of integers, and shapes that do not broadcast."
+    for name, x in (("x0", x0), ("back", back)):
+        if not isinstance(x, torch.Tensor) or x.dtype not in _INTEGERS:
+            found = x.dtype if isinstance(x, torch.Tensor) else type(x).__name__
+            raise ValueError(f"{name} must be a tensor of symbols, which are integers, not {found}")
+    try: torch.broadcast_shapes(x0.shape, back.shape)
+    except RuntimeError:
+        raise ValueError(f"x0 has shape {tuple(x0.shape)} and back {tuple(back.shape)}; "
+                         "(..., n) both, or one that broadcasts, is needed") from None
+
 def token_changes(x0: torch.Tensor,    # (..., n) leaves
                   back: torch.Tensor,  # of the same shape, or one that broadcasts
                  ) -> torch.Tensor:    # (..., n) float64: +1 where the token changed, -1 where not
     "The spins of a change."
+    _check_changed(x0, back)
     return torch.where(x0 == back, -1., 1.).double()
 
 # %% ../nbs/09_observables.ipynb #3fa6aaca
@@ -451,15 +545,20 @@ def _check_spins(sigma: torch.Tensor, n: int) -> None:
     shape = tuple(getattr(sigma, "shape", ()))
     if not isinstance(sigma, torch.Tensor) or len(shape) != 3 or shape[2] != n or min(shape[:2]) < 2:
         raise ValueError(f"sigma has shape {shape}; (inputs, trajectories, {n}), "
-                         "two at least of the first two, is needed")
+                         "two at least of the first two, is needed by this arity")
+    if sigma.is_complex() or not bool(sigma.isfinite().all()):
+        raise ValueError("sigma must hold finite numbers")
 
 # %% ../nbs/09_observables.ipynb #4088aa70
+@checked
 def change_correlations(sigma: torch.Tensor,   # (inputs, trajectories, n), as from `token_changes`;
                                                # the trajectories of one input start from one x0
                         arity: Sequence[int],  # of the levels, root first: grammar.arity
                        ) -> Changes:
     """Covariance of changes by the height of the last common ancestor, and the susceptibility.
     Sclocchi et al. 2025 (2410.13770)."""
+    if isinstance(arity, str) or not len(arity):
+        raise ValueError(f"arity={arity!r} must have a number for each level")
     arity = [check_int(f"arity[{l}]", s, 1) for l, s in enumerate(arity)]
     n = math.prod(arity)
     _check_spins(sigma, n)
@@ -479,6 +578,10 @@ def change_correlations(sigma: torch.Tensor,   # (inputs, trajectories, n), as f
 
 # %% ../nbs/09_observables.ipynb #1b58b886
 def _check_sets(x: torch.Tensor, to: torch.Tensor) -> None:
+    for name, one in (("x", x), ("to", to)):
+        if not isinstance(one, torch.Tensor) or one.dtype not in _INTEGERS:
+            found = one.dtype if isinstance(one, torch.Tensor) else type(one).__name__
+            raise ValueError(f"{name} must be a tensor of symbols, which are integers, not {found}")
     if x.ndim != 2 or to.ndim != 2 or x.shape[1] != to.shape[1] or not len(to):
         raise ValueError(f"x has shape {tuple(x.shape)} and to {tuple(to.shape)}; "
                          "(batch, n) and (set, n), not empty, are needed")
@@ -495,23 +598,38 @@ def nearest_distance(x: torch.Tensor,    # (batch, n) symbols
                     ) -> torch.Tensor:   # (batch,) int64
     "Hamming distance from each sequence to the nearest of a set."
     _check_sets(x, to)
+    check_int("chunk_size", chunk_size, 1)
     if not len(x): return x.new_zeros(0)
     rows = max(1, chunk_size // len(to))
     return torch.cat([_hamming(part, to).amin(1) for part in x.split(rows)]).long()
 
 # %% ../nbs/09_observables.ipynb #5252403c
+@checked
 def grammaticality(grammar: HierarchicalGrammar,
                    x: torch.Tensor,  # (batch, n) sequences
                   ) -> tuple[torch.Tensor, torch.Tensor]:  # share and standard error, (L+1,) float64 each
     "Share of the nodes of each level, root first, with a derivation below them."
+    check_symbols("x", x, grammar.vocab[-1], grammar.n_leaves)
+    if not len(x): raise ValueError("x is empty")
     return mean_se(torch.stack([level.double().mean(-1) for level in grammar.valid(x)], -1))
 
 # %% ../nbs/09_observables.ipynb #72105342
+def _check_seen(classes, count: int) -> None:
+    "Refuse what are not classes, from -1 to count - 1."
+    if not isinstance(classes, torch.Tensor) or classes.dtype not in _INTEGERS or classes.ndim != 1:
+        tensor = isinstance(classes, torch.Tensor)
+        found = f"{classes.dtype} {tuple(classes.shape)}" if tensor else repr(classes)
+        raise ValueError(f"classes is {found}; a tensor (batch,) of integers is needed")
+    wrong = classes[(classes < -1) | (classes >= count)]
+    if len(wrong): raise ValueError(f"classes holds {int(wrong[0])}; -1 to {count - 1} are allowed")
+
 def class_entropy(classes: torch.Tensor,  # (batch,) integers; -1, for no class, is left out
                   count: int,             # number of classes
                  ) -> tuple[float, float]:  # nats, and their standard error
     """Entropy of the classes of a sample, corrected for its bias; Miller 1955, Basharin 1959. nan for less
     than two samples."""
+    check_int("count", count, 1, 10**7)
+    _check_seen(classes, count)
     seen = torch.bincount(classes[classes >= 0], minlength=check_int("count", count, 1)).double().numpy()
     n = seen.sum()
     if n < 2: return math.nan, math.nan
@@ -526,6 +644,7 @@ def _only_once(x: torch.Tensor) -> torch.Tensor:
     _, where, count = x.unique(dim=0, return_inverse=True, return_counts=True)
     return count[where] == 1
 
+@checked
 def score(grammar: HierarchicalGrammar,
           x: torch.Tensor,                       # (batch, n) samples, two at least
           train: torch.Tensor,                   # (set, n)
@@ -535,7 +654,11 @@ def score(grammar: HierarchicalGrammar,
     """Shares of samples that are grammatical, memorized, novel and drawn only once; Hamming distance to the
     nearest training and held-out sequence, and the former less the latter ("nearer to train", negative
     where it is); class entropy in nats."""
-    flips = check_int("flips", flips)
+    for name, sequences in (("x", x), ("train", train), ("held_out", held_out)):
+        if sequences is not None: check_symbols(name, sequences, grammar.vocab[-1], grammar.n_leaves)
+    if not len(train): raise ValueError("train is empty")
+    if held_out is not None and not len(held_out): raise ValueError("held_out is empty")
+    flips = check_int("flips", flips, 0, grammar.n_leaves)
     to_train = nearest_distance(x, train)
     if len(x) < 2: raise ValueError(f"x holds {len(x)} sequences; two at least are needed")
     classes = grammar.parse(x)[0][:, 0]
@@ -577,6 +700,7 @@ def _noised_rows(process, train: torch.Tensor, t: torch.Tensor, samples: int,
     chosen = torch.randint(len(train), (samples,), generator=g, device=train.device)
     return process.sample(train[chosen], t, seed=g)
 
+@checked
 def inverse_participation_ratio(process: Process,
                                 train: torch.Tensor,   # (set, n) symbols; equal rows add up their weight
                                 t: float,              # noise level in [0, 1]
@@ -589,6 +713,7 @@ def inverse_participation_ratio(process: Process,
     _check_likelihood(process)
     train = check_symbols("train", train, process.v)
     t = check_number("t", t, 0., 1.)
+    check_size("samples", samples, train.shape[1] * process.v, 2)
     samples = check_int("samples", samples, 2)
     if not len(train): raise ValueError("train is empty")
     sequences, counts = train.unique(dim=0, return_counts=True)
@@ -600,15 +725,23 @@ def inverse_participation_ratio(process: Process,
     return mean.item(), se.item()
 
 # %% ../nbs/09_observables.ipynb #6e24c145
+def _check_logits(logits, shape: tuple[int, ...]) -> None:
+    "Refuse an answer of a denoiser that is not logits of this shape."
+    if not isinstance(logits, torch.Tensor) or tuple(logits.shape) != shape:
+        found = tuple(logits.shape) if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"denoiser returned {found}; logits of shape {shape} are needed")
+    if not logits.is_floating_point():
+        raise ValueError(f"denoiser returned {logits.dtype}; logits, which are floats, are needed")
+    if not bool(logits.amax(-1).isfinite().all()):
+        raise ValueError("denoiser returned NaN, +inf, or -inf for every symbol")
+
 def _judge(denoiser: Callable, process, x0: torch.Tensor, t: torch.Tensor,
            g: torch.Generator) -> torch.Tensor:
     """Of each sequence: noised tokens with the right argmax, mass on the truth summed over noised tokens,
     and their number, (batch, 3) float64."""
     x_t = process.sample(x0, t, seed=g)
     logits = denoiser(x_t, t)
-    if logits.shape != (*x0.shape, process.v):
-        raise ValueError(f"denoiser returned {tuple(logits.shape)}; "
-                         f"logits of shape {(*x0.shape, process.v)} are needed")
+    _check_logits(logits, (*x0.shape, process.v))
     judged = process.noised(x_t)
     right = (logits.argmax(-1) == x0) & judged
     mass = logits.double().softmax(-1).gather(-1, x0[..., None])[..., 0]
@@ -619,6 +752,7 @@ def _check_judged(denoiser: Callable, process, leaves) -> None:
     if not _noises_symbols(process):
         raise ValueError(f"process={process} noises nothing that could be told right; "
                          "masking, uniform or Gaussian noise with v=... is needed")
+    check_model("denoiser", denoiser)
     own = getattr(denoiser, "process", process)
     if own != process: raise ValueError(f"process={process} is not the noise that the denoiser reads, {own}")
     if not isinstance(leaves, torch.Tensor):
@@ -642,7 +776,7 @@ def binned_accuracy(denoiser: Callable,    # (x_t, t) -> logits (batch, n, v)
     is called in evaluation mode. nan in a bin where no token is noised."""
     _check_judged(denoiser, process, leaves)
     x0 = check_symbols("leaves", _beside(denoiser, leaves), process.v)
-    bins = check_int("bins", bins, 1)
+    bins = check_int("bins", bins, 1, 10**5)
     if len(x0) < 2: raise ValueError(f"leaves holds {len(x0)} sequences; two at least are needed")
     g = generator(seed, x0.device)
     size = check_int("batch_size", batch_size, 1)
@@ -684,12 +818,14 @@ def _normalised(grammar: HierarchicalGrammar, p: torch.Tensor) -> torch.Tensor:
     n, v = grammar.n_leaves, grammar.vocab[-1]
     if not isinstance(p, torch.Tensor) or p.ndim != 3 or p.shape[1:] != (n, v) or not len(p):
         raise ValueError(f"p has shape {tuple(getattr(p, 'shape', ()))}; (batch, {n}, {v}) is needed")
+    if not p.is_floating_point(): raise ValueError(f"p is of {p.dtype}; floats are needed")
     p = p.detach().double()
     total = p.sum(-1, keepdim=True)
     if not bool((p >= 0).all()) or not bool(((total - 1).abs() < 1e-3).all()):
         raise ValueError("p must hold probabilities, which sum to 1 over the last axis")
     return p / total
 
+@checked
 def ungrammatical_by_level(grammar: HierarchicalGrammar,
                            p: torch.Tensor,  # (batch, n, v) probabilities, as a denoiser gives them
                            draws: int = 64,  # sequences for each row, where the grammar is ambiguous
@@ -698,6 +834,7 @@ def ungrammatical_by_level(grammar: HierarchicalGrammar,
     """Probability that symbols drawn independently from `p` do not parse at a node, averaged over each
     level, root first; 0 at the leaves. Exact unless the grammar is ambiguous."""
     p = _normalised(grammar, p)
+    check_size("draws", draws, grammar.n_leaves * grammar.vocab[-1])
     draws = check_int("draws", draws, 1)
     g = generator(seed, p.device)
     unambiguous = max(shared_fraction(grammar)) == 0

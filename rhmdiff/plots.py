@@ -8,15 +8,18 @@ __all__ = ['style', 'subplots', 'legend', 'title', 'with_error', 'mean_text', 'c
 
 # %% ../nbs/01_plots.ipynb #c2867728
 import contextlib
-from collections.abc import Iterator, Sequence
+import reprlib
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from .core import atomic_path, check_choice, check_int
+from .core import atomic_path, check_choice, check_int, check_number, check_writable, checked
 
 # %% ../nbs/01_plots.ipynb #dde4f544
 _STYLE: dict[Any, Any] = {
@@ -40,28 +43,39 @@ def style() -> Iterator[None]:
     finally: mpl.rcParams.update(before)
 
 # %% ../nbs/01_plots.ipynb #d8efe024
+@checked
 def subplots(rows: int = 1, cols: int = 1,  # panels
              **kw,      # passed to `plt.subplots`: figsize (inches), sharex, sharey, width_ratios, ...
             ) -> tuple: # (figure, axes): one Axes, or an array of them as `plt.subplots` shapes it
     "A figure of the book's width in the house style, its layout kept free of overlaps."
+    check_int("rows", rows, 1, 100)
+    check_int("cols", cols, 1, 100)
     size = (4.6 if rows * cols == 1 else 7.0, 2.9 if rows == 1 else 2.3 * rows)
     with style():
-        fig, axes = plt.subplots(rows, cols, **({"figsize": size, "layout": "constrained"} | kw))
+        options = {"figsize": size, "layout": "constrained"} | kw
+        try: fig, axes = plt.subplots(int(rows), int(cols), **options)
+        except (AttributeError, TypeError) as why:
+            raise ValueError(f"plt.subplots refuses {kw}: {why}") from None
         for ax in np.ravel(axes):
             ax.tick_params(labelsize=mpl.rcParams["xtick.labelsize"], width=0.8, length=3)
     return fig, axes
 
 # %% ../nbs/01_plots.ipynb #0909ed92
-def legend(ax, **kw):
+@checked
+def legend(ax: Axes, **kw):
     "The legend of `ax` in the house style; `kw` as in `Axes.legend`."
-    with style(): return ax.legend(**kw)
+    try:
+        with style(): return ax.legend(**kw)
+    except (AttributeError, TypeError) as why: raise ValueError(f"Axes.legend refuses {kw}: {why}") from None
 
 # %% ../nbs/01_plots.ipynb #89970b4c
-def title(ax, text: str) -> None:
+@checked
+def title(ax: Axes, text: str) -> None:
     "The title of `ax` in the house style."
     with style(): ax.set_title(text, pad=4)
 
 # %% ../nbs/01_plots.ipynb #2231f63f
+@checked
 def with_error(mean: float, se: float) -> str:  # such as "0.0634 ± 0.0012"
     "To two digits of the error, six at most; where there is none to three, or none; a dash for no number."
     if not np.isfinite(mean): return "–"
@@ -70,9 +84,23 @@ def with_error(mean: float, se: float) -> str:  # such as "0.0634 ± 0.0012"
     return f"{mean:.{digits}f} ± {se:.{digits}f}"
 
 # %% ../nbs/01_plots.ipynb #ce15f570
+def _array(name: str, x) -> np.ndarray:
+    "Numbers as a float64 array, or a ValueError."
+    try: return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"{name}={reprlib.repr(x)} must be numbers") from None
+
+def _line(**named) -> list[Any]:
+    "Each value as a float64 array (k,), or a ValueError."
+    out = {name: _array(name, x) for name, x in named.items()}
+    for name, x in out.items():
+        if named[name] is None or x.ndim != 1:
+            raise ValueError(f"{name}={reprlib.repr(named[name])} must be numbers, (k,)")
+    return list(out.values())
+
 def mean_text(values) -> str:  # numbers, nan where there is none
     "The mean of those known, with its error and, where not all are, their count; 'not reached' of none."
-    values = np.asarray(values, float)
+    values, = _line(values=values)
     known = values[np.isfinite(values)]
     if not len(known): return "not reached"
     said = with_error(known.mean(), known.std(ddof=1) / len(known)**0.5 if len(known) > 1 else np.nan)
@@ -81,7 +109,7 @@ def mean_text(values) -> str:  # numbers, nan where there is none
 # %% ../nbs/01_plots.ipynb #58689205
 def colours(k: int) -> list[tuple[float, float, float]]:  # k RGB triples in [0, 1]
     "`k` colours for an ordered family, light to dark; a family of one is dark."
-    k = check_int("k", k, 1)
+    k = check_int("k", k, 1, 10**5)
     if k == 1: return [(0.27, 0.0, 0.33)]
     return [tuple(mpl.colormaps["viridis"](x)[:3]) for x in np.linspace(0.72, 0.05, k)]
 
@@ -93,22 +121,25 @@ _DASHES = ["-", (0, (5, 1.5)), (0, (1.2, 1.2)), (0, (5, 1.5, 1.2, 1.5)), (0, (8,
 # %% ../nbs/01_plots.ipynb #c08c37e8
 def _look(index: int, of: int) -> tuple:
     "The colour, marker and dashes of member `index` of a family of `of`."
-    of = check_int("of", of, 1)
+    of = check_int("of", of, 1, 10**5)
     index = check_int("index", index, 0, of - 1)
     return colours(of)[index], _MARKERS[index % len(_MARKERS)], _DASHES[index % len(_DASHES)]
 
 # %% ../nbs/01_plots.ipynb #e36ad252
 def _arrays(**named) -> list[Any]:
     "Each value as a float64 array of one common shape, None kept; a ValueError names the shapes that differ."
-    out = {k: None if x is None else np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
-           for k, x in named.items()}
+    out = {k: None if x is None else _array(k, x) for k, x in named.items()}
     shapes = {k: x.shape for k, x in out.items() if x is not None}
     if len(set(shapes.values())) > 1:
         raise ValueError("shapes differ: " + ", ".join(f"{k} {shape}" for k, shape in shapes.items()))
+    for k, x in out.items():
+        if x is not None and (k == "se" or k.endswith("_se")) and (x < 0).any():
+            raise ValueError(f"{k} holds {x.min()}; standard errors are not negative")
     return list(out.values())
 
 # %% ../nbs/01_plots.ipynb #8e04d911
-def curve(ax,                # Axes
+@checked
+def curve(ax: Axes,
           x, mean,           # (k,) abscissae and measured means
           se=None,           # (k,) standard errors
           label: str | None = None,
@@ -117,6 +148,7 @@ def curve(ax,                # Axes
           join: bool = True,            # a thin line between points; False where a prediction leads the eye
          ) -> None:
     "A measured curve with its standard errors: points and a thin line, or a line in a band where x is dense."
+    _line(x=x, mean=mean)
     x, mean, se = _arrays(x=x, mean=mean, se=se)
     colour, marker, dashes = _look(index, of)
     with style():
@@ -130,21 +162,25 @@ def curve(ax,                # Axes
             ax.fill_between(x, mean - se, mean + se, color=colour, alpha=0.25, lw=0, zorder=2)
 
 # %% ../nbs/01_plots.ipynb #c4e5790a
-def prediction(ax, x, y,     # Axes; (k,) abscissae and predicted values
+@checked
+def prediction(ax: Axes, x, y,  # (k,) abscissae and predicted values
                label: str | None = None,
                index: int = 0, of: int = 1,  # the member of the family it predicts: same colour
               ) -> None:
     "A predicted or exact curve: a line without points."
+    _line(x=x, y=y)
     x, y = _arrays(x=x, y=y)
     colour, _, dashes = _look(index, of)
     with style(): ax.plot(x, y, color=colour, ls=dashes, lw=1.5, label=label, zorder=2.5)
 
 # %% ../nbs/01_plots.ipynb #ba6962f7
-def critical(ax, x: float,   # Axes; the predicted critical value, in the units of the horizontal axis
+@checked
+def critical(ax: Axes, x: float,  # the predicted critical value, in the units of the horizontal axis
              label: str | None = None,
              side: str = "right",  # of the line, where the label stands: "left" or "right"
             ) -> None:
     "A vertical line at a predicted critical noise, labelled along itself at the top."
+    check_number("x", x, -1e300, 1e300)
     right = check_choice("side", side, ["left", "right"]) == "right"
     with style():
         ax.axvline(float(x), color="0.3", ls=(0, (6, 2, 1, 2)), lw=1, zorder=1)
@@ -155,7 +191,8 @@ def critical(ax, x: float,   # Axes; the predicted critical value, in the units 
                     annotation_clip=False, bbox={"fc": "white", "ec": "none", "alpha": 0.8, "pad": 0.5})
 
 # %% ../nbs/01_plots.ipynb #b5aff7e8
-def levels_panel(ax,             # Axes
+@checked
+def levels_panel(ax: Axes,
                  t,              # (times,) noise levels
                  mean,           # (times, levels) reconstruction, root first
                  se=None,        # (times, levels) its standard errors
@@ -164,12 +201,15 @@ def levels_panel(ax,             # Axes
                 ) -> None:
     "The reconstruction of every level against the noise level: measured as points, predicted as lines."
     mean, se, predicted = _arrays(mean=mean, se=se, predicted=predicted)
-    t, = _arrays(t=t)
+    t, = _line(t=t)
+    if mean is None: raise ValueError("mean=None must be numbers, (times, levels)")
     if mean.ndim != 2 or t.shape != mean.shape[:1]:
         needed = "(times,) and (times, levels) are needed"
         raise ValueError(f"t has shape {t.shape} and mean {mean.shape}; {needed}")
     k = mean.shape[1]
     if labels is None: labels = ["class", *(f"level {l}" for l in range(1, k - 1)), "leaves"][:k]
+    if isinstance(labels, str) or not all(isinstance(x, str) for x in labels):
+        raise ValueError(f"labels={labels!r} must be a text for each level")
     if len(labels) != k: raise ValueError(f"labels has {len(labels)} entries for {k} levels")
     for l in range(k):
         curve(ax, t, mean[:, l], None if se is None else se[:, l], labels[l], k - 1 - l, k)
@@ -178,13 +218,16 @@ def levels_panel(ax,             # Axes
     legend(ax)
 
 # %% ../nbs/01_plots.ipynb #44510b4c
-def collapsed(ax,            # Axes
+@checked
+def collapsed(ax: Axes,
               depth, x, mean,  # (k,) each: depth of the tree, scaled noise and measured value of a point
               se=None,       # (k,) standard errors
               xlabel: str = r"$u\,\lambda^L$",
              ) -> None:
     "Points of trees of several depths against the scaled noise, one mark a depth."
     depth, x, mean, se = _arrays(depth=depth, x=x, mean=mean, se=se)
+    _line(depth=depth, x=x, mean=mean)
+    if not np.isfinite(depth).all(): raise ValueError(f"depth={depth} must be finite")
     depths = np.unique(depth)
     for i, L in enumerate(depths):
         rows = np.flatnonzero(depth == L)
@@ -195,7 +238,8 @@ def collapsed(ax,            # Axes
     legend(ax)
 
 # %% ../nbs/01_plots.ipynb #5f8a0d26
-def against(ax,                # Axes
+@checked
+def against(ax: Axes,
             predicted, measured,  # (k,) numbers
             predicted_se=None, measured_se=None,  # (k,) standard errors
             label: str | None = None,
@@ -203,6 +247,7 @@ def against(ax,                # Axes
             mark: int | None = None,      # the mark, if a second family is told apart by it
            ) -> None:
     "Points with errors on both axes."
+    _line(predicted=predicted, measured=measured)
     predicted, measured, predicted_se, measured_se = _arrays(
         predicted=predicted, measured=measured, predicted_se=predicted_se, measured_se=measured_se)
     colour, marker, _ = _look(index, of)
@@ -211,10 +256,13 @@ def against(ax,                # Axes
         ax.errorbar(predicted, measured, measured_se, predicted_se, fmt=marker, ms=5, mew=0.6, mec="black",
                     color=colour, elinewidth=1, label=label, zorder=3)
 
-def agreement(ax, low: float, high: float,  # Axes; the range of both axes
+@checked
+def agreement(ax: Axes, low: float, high: float,  # the range of both axes
               band: float = 0.,  # difference within which the two sides agree
              ) -> None:
     "The diagonal, with a band, on equal axes from `low` to `high`."
+    for name, x in (("low", low), ("high", high)): check_number(name, x, -1e300, 1e300)
+    check_number("band", band, 0., 1e300)
     ends = np.array([low, high], float)
     if not low < high: raise ValueError(f"low={low} must be below high={high}")
     with style():
@@ -222,11 +270,14 @@ def agreement(ax, low: float, high: float,  # Axes; the range of both axes
         ax.plot(ends, ends, color="0.6", lw=0.8, zorder=1)
     ax.set(xlim=ends, ylim=ends, aspect="equal")
 
-def differences(ax, names: Sequence[str],  # Axes; (k,) names of the rows
+@checked
+def differences(ax: Axes, names: Sequence[str],  # (k,) names of the rows
                 difference, se=None,       # (k,) measured less predicted, and its standard error
                 band: float = 0.,          # within which the two sides agree
                ) -> None:
     "Differences in rows, first on top, with a line at zero and a band about it."
+    _line(difference=difference)
+    check_number("band", band, 0., 1e300)
     difference, se = _arrays(difference=difference, se=se)
     if len(names) != len(difference):
         raise ValueError(f"names has {len(names)} entries for {len(difference)} differences")
@@ -243,13 +294,24 @@ def differences(ax, names: Sequence[str],  # Axes; (k,) names of the rows
 _PHASES = {"critical": ("o", "0.1"), "fragile": ("v", "#2166ac"), "robust": ("^", "#b2182b"),
            "undecided": ("x", "0.4")}
 
-def phase_diagram(ax,            # Axes
+def _check_boundaries(boundaries: Mapping | None) -> None:
+    "A ValueError unless each is a pair of as many abscissae as ordinates."
+    for label, ends in (boundaries or {}).items():
+        if not isinstance(ends, (list, tuple, np.ndarray)) or len(ends) != 2:
+            raise ValueError(f"boundaries[{label!r}] must be a pair of abscissae and ordinates")
+        try: _arrays(a=ends[0], b=ends[1])
+        except ValueError as why: raise ValueError(f"boundaries[{label!r}]: {why}") from None
+
+@checked
+def phase_diagram(ax: Axes,
                   x, y,          # (k,) where the points are
                   phases: Sequence[str],  # (k,) 'critical', 'fragile', 'robust' or 'undecided'
-                  boundaries: dict | None = None,  # label -> (abscissae, ordinates) of a predicted line
+                  boundaries: Mapping | None = None,  # label -> (abscissae, ordinates) of a predicted line
                  ) -> None:
     "Measured points, marked by phase, and predicted boundaries."
+    _line(x=x, y=y)
     x, y = _arrays(x=x, y=y)
+    _check_boundaries(boundaries)
     for name in phases: check_choice("phases", name, _PHASES)
     if len(phases) != len(x): raise ValueError(f"phases has {len(phases)} entries for {len(x)} points")
     with style():
@@ -264,23 +326,56 @@ def phase_diagram(ax,            # Axes
     legend(ax)
 
 # %% ../nbs/01_plots.ipynb #53daabc7
+_WIDEST = 4096  # leaves
+
+def _symbols(name: str, x) -> np.ndarray:
+    "The symbols of a level, (nodes,), or a ValueError."
+    read = np.ravel(_array(name, x))
+    if not np.isfinite(read).all() or (read != read.round()).any():
+        raise ValueError(f"{name}={reprlib.repr(x)} must hold symbols, which are integers")
+    return read.astype(int)
+
+def _arity(arity) -> list[int]:
+    "The arity as a list of one or more integers, or a ValueError."
+    if hasattr(arity, "arity"):
+        raise ValueError(f"arity is a {type(arity).__name__}; numbers are needed: "
+                         "tree(ax, levels, grammar.arity)")
+    listed = list(arity) if isinstance(arity, (list, tuple, np.ndarray)) else [arity]
+    return [check_int(f"arity[{l}]", s, 1, _WIDEST) for l, s in enumerate(listed)]
+
+def _check_names(levels: list[np.ndarray], names) -> None:
+    "A ValueError unless there is a name for every symbol."
+    if len(names) != len(levels): raise ValueError(f"names has {len(names)} entries for {len(levels)} levels")
+    for l, (own, symbols) in enumerate(zip(names, levels)):
+        if not hasattr(own, "__len__") or not hasattr(own, "__getitem__"):
+            raise ValueError(f"names[{l}]={reprlib.repr(own)} must be a sequence of names")
+        if len(symbols) and symbols.max() >= len(own):
+            raise ValueError(f"names[{l}] has {len(own)} names; levels[{l}] holds the symbol {symbols.max()}")
+
 def _check_tree(levels, arity, **same) -> tuple[list[np.ndarray], list[int], list]:
     "The levels as arrays and the arity as a list, or a ValueError where the widths do not make a tree."
-    levels = [np.ravel(_arrays(x=x)[0]).astype(int) for x in levels]
-    arity = np.atleast_1d(arity).tolist()
+    if not len(levels): raise ValueError("levels is empty")
+    levels = [_symbols(f"levels[{l}]", x) for l, x in enumerate(levels)]
+    arity = _arity(arity)
     if len(arity) == 1: arity *= len(levels) - 1
     widths = np.cumprod([1, *arity]).tolist()
     if [len(x) for x in levels] != widths:
         found = [len(x) for x in levels]
-        raise ValueError(f"levels have widths {found}; a tree of arity {tuple(arity)} has {widths}")
-    same = {name: None if x is None else [np.ravel(_arrays(y=y)[0]) for y in x] for name, x in same.items()}
+        raise ValueError(f"levels have widths {found}; a tree of arity {tuple(arity)} has {widths}; "
+                         "of a batch, [x[0] for x in levels] is the first derivation")
+    if widths[-1] > _WIDEST:
+        raise ValueError(f"levels has {widths[-1]} leaves; at most {_WIDEST} can be drawn")
+    same = {name: None if x is None else [np.ravel(_array(name, y)) for y in x] for name, x in same.items()}
     for name, extra in same.items():
         if extra is not None and [len(x) for x in extra] != widths:
             raise ValueError(f"{name} has widths {[len(x) for x in extra]}; the levels have {widths}")
+        if extra is not None and not all(((x >= 0) & (x <= 1)).all() for x in extra):
+            raise ValueError(f"{name} holds numbers outside [0, 1]")
     return levels, arity, list(same.values())
 
 # %% ../nbs/01_plots.ipynb #6c174947
-def tree(ax,                # Axes
+@checked
+def tree(ax: Axes,
          levels: Sequence,  # L + 1 integer arrays (nodes,), root first, of one derivation
          arity,             # L arities, or one for all
          names: Sequence[Sequence] | None = None,  # L + 1 sequences: the name of each symbol of the level
@@ -289,8 +384,10 @@ def tree(ax,                # Axes
         ) -> None:
     "A derivation tree, root on top, leaves in a row."
     levels, arity, (changed, alpha) = _check_tree(levels, arity, changed=changed, alpha=alpha)
+    if names is not None: _check_names(levels, names)
     n, depth = len(levels[-1]), len(levels) - 1
-    width = ax.get_position().width * ax.figure.get_figwidth() * 72  # points
+    figure: Any = ax.figure
+    width = ax.get_position().width * figure.get_figwidth() * 72  # points
     centre = [(np.arange(len(x)) + 0.5) * n / len(x) for x in levels]
     def marked(l: int, i: int) -> bool: return changed is not None and bool(changed[l][i])
     with style():
@@ -321,6 +418,38 @@ def _node(ax, x: float, y: float, name: str, size: float, shade: float, marked: 
             color="white" if shade > 0.6 else "black", zorder=3, weight="bold" if marked else "normal")
 
 # %% ../nbs/01_plots.ipynb #b1363f2f
+def _panels(panels) -> list[np.ndarray]:
+    "The panels as arrays (n, v), or a ValueError."
+    if not isinstance(panels, (list, tuple, np.ndarray)) and not hasattr(panels, "detach"):
+        raise ValueError(f"panels is a {type(panels).__name__}; numbers (k, n, v) or (n, v) are needed")
+    if getattr(panels, "ndim", 3) == 2: panels = [panels]
+    given = [_array("panels", p) for p in panels]
+    shapes = [p.shape for p in given]
+    if not given or len(shapes[0]) != 2 or 0 in shapes[0] or len(set(shapes)) > 1:
+        raise ValueError(f"panels have shapes {shapes}; (n, v) each is needed")
+    if not all(np.isfinite(p).all() for p in given): raise ValueError("panels hold NaN or infinite numbers")
+    whole = [not np.issubdtype(_array_type(p), np.floating) for p in panels]
+    if any(w and (p.sum(1) != 1).any() for w, p in zip(whole, given)):
+        raise ValueError("panels hold symbols; process.features(x_t) makes numbers (batch, n, v) of them")
+    return given
+
+def _check_panels(panels: list[np.ndarray], times, names, truth) -> None:
+    "A ValueError for titles, names or true symbols that are not those of the panels."
+    n, v = panels[0].shape
+    if times is not None and len(_line(times=times)[0]) != len(panels):
+        raise ValueError(f"times has {len(times)} entries for {len(panels)} panels")
+    if names is not None and (isinstance(names, Mapping) or len(names) != v):
+        raise ValueError(f"names={names!r} must have a name for each of {v} symbols")
+    if truth is None: return
+    symbols = _line(truth=truth)[0]
+    if len(symbols) != n or not set(symbols) <= set(range(v)):
+        raise ValueError(f"truth={reprlib.repr(truth)} must hold {n} symbols, 0 to {v - 1}")
+
+def _array_type(p) -> np.dtype:
+    "The type of numbers of a panel."
+    return np.asarray(p.detach().cpu() if hasattr(p, "detach") else p).dtype
+
+@checked
 def noise(axes,                # one Axes, or one for each panel
           panels,              # (k, n, v), or (n, v) for one panel: values by position and symbol
           times=None,          # (k,) noise levels for the titles
@@ -329,10 +458,12 @@ def noise(axes,                # one Axes, or one for each panel
           label: str = "component",       # of the colour bar; "" for none
          ) -> None:
     "Noised sequences as heat maps on one scale: positions across, symbols down, darker is larger."
-    if getattr(panels, "ndim", 3) == 2: panels = [panels]
-    panels = [np.atleast_2d(_arrays(panel=p)[0]) for p in panels]
+    panels = _panels(panels)
     axes = list(np.ravel(axes))
+    if not axes or not all(isinstance(ax, Axes) for ax in axes):
+        raise ValueError("axes must be an Axes, or one for each panel")
     if len(axes) != len(panels): raise ValueError(f"{len(panels)} panels need as many axes, not {len(axes)}")
+    _check_panels(panels, times, names, truth)
     low, high = min(0., *(p.min() for p in panels)), max(1., *(p.max() for p in panels))
     with style():
         for k, (ax, p) in enumerate(zip(axes, panels)):
@@ -352,8 +483,10 @@ def _rings(ax, truth: np.ndarray) -> None:
         ax.plot(np.arange(len(truth)), truth, "o", ms=5, mfc="none", mec=edge, mew=width)
 
 # %% ../nbs/01_plots.ipynb #a7d9ca2b
-def save(fig, path: str | Path) -> Path:  # the path written
+@checked
+def save(fig: Figure, path: str | Path) -> Path:  # the path written
     "Write `fig` to `path` as PNG (200 dots an inch), SVG or PDF, by its suffix."
+    check_writable("path", path)
     path = Path(path)
     kind = check_choice("path suffix", path.suffix.lower(), [".png", ".svg", ".pdf"])[1:]
     dateless = {"svg": {"Date": None}, "pdf": {"CreationDate": None}, "png": None}[kind]

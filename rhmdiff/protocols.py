@@ -18,6 +18,7 @@ from torch import nn
 
 from .core import check_int, generator, spawn
 from .diffusion import Process, RaggedProcess
+from .models import check_size
 
 # %% ../nbs/14_protocols.ipynb #d360c3cb
 MOST = 5.  # standard errors
@@ -210,6 +211,7 @@ def check_process(process: Process,     # v >= 2 symbols; positions are noised i
     if isinstance(process, RaggedProcess):
         raise ValueError(f"process={process} does not noise empty symbols; check its base instead")
     check_int("process.v", process.v, 2)
+    check_size("draws", draws, 64 * process.v**2, 1000)
     draws = check_int("draws", draws, 1000)
     kept: list[tuple[float, Promise]] = []
     for group in _groups(process, draws, check_int("seed", seed)):
@@ -260,6 +262,8 @@ def check_denoiser(model: Callable,   # (x_t, t) -> logits (batch, n, v); t is (
     depend on the others of the batch; t may be a number. A model in training mode is tested evaluating."""
     if not callable(model): raise ValueError(f"model={model!r} must be called with x_t and t")
     if not isinstance(process, Process): raise ValueError(f"process={process!r} must be a Process")
+    check_size("n", n, process.v)
+    check_size("batch", batch, n * process.v, 2)
     n = check_int("n", n, 1)
     batch = check_int("batch", batch, 2)
     g = generator(check_int("seed", seed), torch.device("cpu"))

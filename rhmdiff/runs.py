@@ -28,6 +28,7 @@ from contextvars import ContextVar
 from dataclasses import dataclass, field
 from functools import cache
 from importlib import metadata
+from numbers import Real
 from pathlib import Path
 from types import FunctionType, SimpleNamespace
 from typing import Any, NamedTuple
@@ -43,7 +44,9 @@ from rhmdiff.core import (
     check_int,
     check_number,
     check_writable,
+    checked,
     installed_by,
+    pick_device,
     spawn,
 )
 from .engine import notebooks as _notebooks
@@ -67,6 +70,12 @@ from .engine.reach import Names, Reach, names_in, names_of, reach
 from .plots import with_error
 
 # %% ../nbs/11_runs.ipynb #a0c1397b
+def _check_path(name: str, path) -> None:
+    "A ValueError unless `path` could be that of a file or a folder."
+    if not isinstance(path, (str, Path)) or not str(path) or "\0" in str(path):
+        raise ValueError(f"{name}={path!r} must be a path")
+
+@checked
 def literal(text: str):
     "A Python or JSON literal, or the text itself."
     text = text.strip()
@@ -74,6 +83,7 @@ def literal(text: str):
     try: return ast.literal_eval(literal)
     except (ValueError, SyntaxError): return text
 
+@checked
 def read_as(name: str,  # the parameter, for messages
             value,      # what was given, perhaps as a string
             like,       # a value of the preset, whose type is wanted
@@ -82,6 +92,8 @@ def read_as(name: str,  # the parameter, for messages
 
     Entries of a list are read as the first entry of `like`. Entries of a mapping are read as the entry of
     the same name, or as the first entry where `like` has none of that name."""
+    if not isinstance(like, (str, bool, int, float, list, tuple, dict)) or like in ([], (), {}):
+        raise ValueError(f"like={like!r} must be a text, a number, True or False, or a list or mapping")
     if isinstance(like, str): return _read_word(name, value)
     parsed = literal(value) if isinstance(value, str) else value
     if isinstance(like, dict): return _read_mapping(name, value, parsed, like)
@@ -117,6 +129,7 @@ def _read_mapping(name: str, value, parsed, like: dict) -> dict:
 _PLAIN = (type(None), bool, int, float, str, list, tuple, dict)
 _ELSEWHERE = ("show", "output", "device")  # parameters on which no result depends
 
+@checked
 def settings(namespace: Mapping,           # the notebook's globals(), right after its parameters
              presets: Mapping[str, dict],  # preset name -> {parameter: value}, the same parameters in each
              **others,                     # parameters that no preset sets, with their defaults
@@ -124,6 +137,8 @@ def settings(namespace: Mapping,           # the notebook's globals(), right aft
     """The parameters of an experiment: given values, and those of the preset where none is given.
 
     ValueError for a name that is no parameter, or a value that does not fit the type of the preset's."""
+    if not presets or not all(isinstance(preset, Mapping) for preset in presets.values()):
+        raise ValueError(f"presets={presets!r} must map names to the parameters of each")
     values = {name: {k: x for k, x in preset.items() if k != "cost"} for name, preset in presets.items()}
     names = ["preset", "show", *others, *_same_parameters(values)]
     given = {k: v for k, v in namespace.items()
@@ -184,6 +199,7 @@ _PACKAGES = ("rhmdiff", "torch", "numpy", "scipy", "pandas", "matplotlib")
 
 def provenance(device: str | torch.device = "cpu") -> dict:  # ready for JSON
     "Where results are being made: commit, versions, machine, device and threads."
+    pick_device(device)
     commit, modified = _commit()
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     name = torch.cuda.get_device_name(device) if torch.device(device).type == "cuda" else machine()
@@ -202,6 +218,9 @@ def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of ro
 
     If the function has an argument `scratch`, it is given a folder for checkpoints that is kept until the
     part is done. A ValueError where the function reads the notebook's parameters, or does not take these."""
+    if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
+        raise ValueError(f"function={function!r} must be a function with a name, defined at the top level")
+    check_number("rtol", rtol, 0., 1e3)
     found = _reached(_home(function), function.__name__)
     if found.stopped:
         names = ", ".join(sorted(found.stopped))
@@ -248,6 +267,7 @@ def _parameter_names(home: Names) -> set[str]:
     return {made for made, _ in _calls(home, "settings")}
 
 # %% ../nbs/11_runs.ipynb #617ea386
+@checked
 def code_of(home: Names) -> dict[str, str]:
     "A hash for every function that a part calls, and one for the list of parts itself, under `parts`."
     stop = _parameter_names(home)
@@ -259,8 +279,16 @@ def code_of(home: Names) -> dict[str, str]:
 
 def _cells(notebook: Path) -> list[str]:
     "The code cells of a notebook."
-    cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
-    return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    try:
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        return ["".join(c["source"]) for c in cells if c["cell_type"] == "code"]
+    except (OSError, ValueError, KeyError, TypeError) as why:
+        raise ValueError(f"notebook={str(notebook)!r} cannot be read: {why}") from None
+
+def _check_notebook(notebook) -> None:
+    "A ValueError unless there is a file at that path."
+    _check_path("notebook", notebook)
+    if not Path(notebook).is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
 
 # %% ../nbs/11_runs.ipynb #c5e2ccfd
 @dataclass(frozen=True)
@@ -277,13 +305,17 @@ class Results:
 
 def read_results(folder: str | Path) -> Results:
     "The results in a folder. A ValueError where they are incomplete, changed by hand or of another version."
+    _check_path("folder", folder)
     folder = Path(folder)
     file = folder/"run.json"
-    if not file.is_file(): raise ValueError(f"{folder} has no run.json: it holds no finished results")
+    if not file.is_file():
+        raise ValueError(f"folder={str(folder)!r} has no run.json: it holds no finished results")
     try: record = json.loads(file.read_text(encoding="utf-8"))
     except ValueError as why: raise ValueError(f"{file} cannot be read: {why}") from None
+    if not isinstance(record, dict): raise ValueError(f"{file} holds no record of results")
     if record.get("format") != FORMAT:
         raise ValueError(f"{file} has format {record.get('format')}; this version reads {FORMAT}")
+    _check_record(record, "tables")
     for name, told in record["tables"].items():
         table = folder/f"{name}.csv"
         if not table.is_file(): raise ValueError(f"{table} is missing")
@@ -292,20 +324,37 @@ def read_results(folder: str | Path) -> Results:
 
 def read_table(file: str | Path) -> pd.DataFrame:
     "A table from CSV, every float as it was written."
-    return pd.read_csv(file)
+    _check_path("file", file)
+    if not Path(file).is_file(): raise ValueError(f"file={str(file)!r} is no file")
+    try: return pd.read_csv(file)
+    except (ValueError, OSError) as why:
+        raise ValueError(f"file={str(file)!r} cannot be read: {why}") from None
+
+def _check_record(record: Mapping, *names: str) -> None:
+    "A ValueError where a record of results lacks something."
+    missing = [name for name in names if name not in record]
+    if missing: raise ValueError(f"results have a record without {', '.join(missing)}")
 
 def _checksum(file: Path) -> str: return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 # %% ../nbs/11_runs.ipynb #4bfba562
+@checked
 def save_results(folder: str | Path,                  # made where it is missing
                  tables: Mapping[str, pd.DataFrame],  # name -> table, saved as name.csv
                  record: Mapping,                     # ready for JSON
                 ) -> Path:
     "Write tables and their record, each file whole or not at all, `run.json` last."
+    _check_path("folder", folder)
+    check_writable("folder", Path(folder)/"run.json")
     folder = Path(folder)
-    for name in tables:
-        if name.isidentifier(): continue
-        raise ValueError(f"table={name!r} must be a word of letters, digits and _")
+    for name, table in tables.items():
+        if not isinstance(name, str) or not name.isidentifier():
+            raise ValueError(f"tables: table={name!r} must be a word of letters, digits and _")
+        if not isinstance(table, pd.DataFrame):
+            raise ValueError(f"tables[{name!r}] is a {type(table).__name__}; a DataFrame is needed")
+    try: json.dumps(dict(record))
+    except (TypeError, ValueError) as why:
+        raise ValueError(f"record cannot be written as JSON: {why}") from None
     (folder/"run.json").unlink(missing_ok=True)
     for name, table in tables.items():
         with atomic_path(folder/f"{name}.csv") as tmp: table.to_csv(tmp, index=False, lineterminator="\n")
@@ -320,16 +369,22 @@ _LISTING: ContextVar[bool] = ContextVar("listing", default=False)
 class _Listed(Exception):
     "Carries the parts out of a notebook whose parts are only to be listed."
 
+@checked
 def measure(p: SimpleNamespace,     # the parameters, as `settings` gives them
             parts: Iterable[Part],  # made with `part`
            ) -> Results:
     "The tables of all parts: read where they are, made where they are not, saved in the folder `p.output`."
     parts = list(parts)
+    for k, x in enumerate(parts):
+        if not isinstance(x, Part): raise ValueError(f"parts[{k}]={x!r} must be made with `part`")
     if _LISTING.get(): raise _Listed(parts)
     if not parts: raise ValueError("parts is empty: nothing is measured")
+    if not hasattr(p, "show") or not (p.show or hasattr(p, "output")):
+        raise ValueError(f"p={p!r} must have `show` and `output`, as `settings` makes it")
     code = code_of(_home(parts[0].function))
     if p.show:
         shown = read_results(p.show)
+        _check_record(shown.record, "code")
         changed = tuple(k for k in code if shown.record["code"].get(k) != code[k])
         return Results(shown.folder, shown.record, shown.tables, changed)
     folder = Path(p.output)
@@ -343,6 +398,7 @@ def measure(p: SimpleNamespace,     # the parameters, as `settings` gives them
     save_results(folder, tables, record)
     return read_results(folder)
 
+@checked
 def parameters_of(p: SimpleNamespace) -> dict:
     "The parameters on which results depend."
     return {k: x for k, x in vars(p).items() if k not in _ELSEWHERE}
@@ -385,13 +441,16 @@ class _Log:
 
 def duration(seconds: float) -> str:
     "A time to read: 0.4 s, 12 s, 3.5 min, 2.1 h."
+    check_number("seconds", seconds, 0., 1e15)
     if seconds < 99.5: return f"{seconds:.1f} s" if seconds < 9.95 else f"{seconds:.0f} s"
     return f"{seconds / 60:.3g} min" if seconds < 5970 else f"{seconds / 3600:.3g} h"
 
 # %% ../nbs/11_runs.ipynb #ca71161e
+@checked
 def source_note(results: Results, name: str = "") -> str:
     "A line of Markdown: which results these are, when, where, at which commit and how long they took."
     r = results.record
+    _check_record(r, "modified", "commit", "threads", "device_name", "when", "seconds", "parameters")
     changes = " with changes" if r["modified"] else ""
     commit = f"at commit `{r['commit'][:7]}`{changes} " if r["commit"] else ""
     threads = "one thread" if r["threads"] == 1 else f"{r['threads']} threads"
@@ -421,8 +480,20 @@ class Claim(NamedTuple):
         side = "above" if apart > 0 else "below"
         return "reproduced" if abs(apart) <= 2 else f"{abs(apart):.1f} errors {side}"
 
+def _check_claim(name: str, x) -> None:
+    "A ValueError unless `x` is a claim of texts and numbers."
+    if not isinstance(x, Claim): raise ValueError(f"{name}={x!r} must be a Claim")
+    if not isinstance(x.text, str) or not isinstance(x.source, str):
+        raise ValueError(f"{name}: text={x.text!r} and source={x.source!r} must be texts")
+    for k in ("claimed", "found", "se"):
+        if isinstance(getattr(x, k), bool) or not isinstance(getattr(x, k), Real):
+            raise ValueError(f"{name}: {k}={getattr(x, k)!r} must be a number")
+
+@checked
 def claims_table(claims: Iterable[Claim]) -> str:
     "The claims as a table in Markdown."
+    claims = list(claims)
+    for k, x in enumerate(claims): _check_claim(f"claims[{k}]", x)
     rows = [["claim", "source", "claimed", "here", "verdict"], ["---"] * 5]
     rows += [[x.text, x.source, f"{x.claimed:g}", with_error(x.found, x.se), x.verdict] for x in claims]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)
@@ -437,8 +508,12 @@ class Experiment:
     others: dict = field(repr=False)               # parameters that no preset sets, with their defaults
     parameters: dict = field(default_factory=dict) # of the variant
 
+    @checked
     def settings(self, parameters: Mapping | None = None) -> SimpleNamespace:
         "All parameters; a ValueError for what the experiment has not."
+        for name, x in (parameters or {}).items():
+            if not isinstance(x, _PLAIN):
+                raise ValueError(f"parameter {name}={x!r} must be a number, a text, a list or a mapping")
         return settings(self.parameters | dict(parameters or {}), self.presets, **self.others)
 
     def code(self) -> dict[str, str]:
@@ -447,8 +522,8 @@ class Experiment:
 
 def read_experiment(notebook: str | Path) -> list[Experiment]:
     "The experiment of a notebook, and its variants. A ValueError where the notebook is none."
+    _check_notebook(notebook)
     notebook = Path(notebook)
-    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
     home = names_of("notebook", _cells(notebook))
     asked = [call for _, call in _calls(home, "settings")]
     if "PRESETS" not in home.made or not asked:
@@ -472,6 +547,9 @@ def _value(home: Names, name: str) -> dict:
 
 def experiments(folder: str | Path | None = None) -> dict[str, Experiment]:
     "All experiments in a folder by name; without one, those of the repository that this library lies in."
+    if folder is not None:
+        _check_path("folder", folder)
+        if not Path(folder).is_dir(): raise ValueError(f"folder={str(folder)!r} is no folder")
     home = Path(rhmdiff.__file__).parent.parent/"nbs"/"experiments"
     if folder is None and not home.is_dir():
         raise ValueError("experiments are in nbs/experiments of the repository; this installation has none")
@@ -480,8 +558,10 @@ def experiments(folder: str | Path | None = None) -> dict[str, Experiment]:
     return {x.name: x for x in found}
 
 # %% ../nbs/11_runs.ipynb #b123c5f8
+@checked
 def parts_of(notebook: str | Path, parameters: Mapping) -> list[Part]:
     "The parts that a run of an experiment with these parameters would make or read; none is made."
+    _check_notebook(notebook)
     cells = _cells(Path(notebook))
     namespace: dict = {"In": [], "__name__": "__main__"}
     listing = _LISTING.set(True)
@@ -499,6 +579,7 @@ def status(folder: str | Path | None = None,     # of the experiments
            reference: str | Path | None = None,  # whose folders hold their reference results
           ) -> pd.DataFrame:
     "One row an experiment: the state of its reference results, when, where and in how long they were made."
+    if reference is not None: _check_path("reference", reference)
     reference = reference_folder() if reference is None else Path(reference)
     return pd.DataFrame([_state(x, reference/x.name) for x in experiments(folder).values()], columns=_STATE)
 
@@ -536,7 +617,12 @@ def recompute(x: Experiment,
               seed: int = 0,
              ) -> pd.DataFrame:         # part, agrees, worst (largest difference over the largest value)
     "Make a seeded slice of the parts of some results again, and compare."
+    if not hasattr(x, "notebook") or not hasattr(x, "parameters"):
+        raise ValueError(f"x={x!r} must be an Experiment, as read_experiment makes it")
+    check_number("seconds", seconds)
+    check_int("seed", seed)
     results = read_results(folder)
+    _check_record(results.record, "parts", "parameters", "seconds")
     parts = {y.key: y for y in parts_of(x.notebook, x.parameters | results.record["parameters"])}
     known = [y for y in results.record["parts"] if y["key"] in parts]
     if not known: raise ValueError(f"{folder} has no part that the code of {x.name} would make today")
@@ -605,6 +691,7 @@ class Run:
         return json.loads((self._results()/"run.json").read_text(encoding="utf-8"))
 
 # %% ../nbs/11_runs.ipynb #5f13b84b
+@checked
 def run(notebook: str | Path,    # an experiment, or another notebook
         parameters: Mapping,     # names from its parameters cell
         out: str | Path,         # the executed notebook; results go beside it, into a folder of the same name
@@ -616,6 +703,10 @@ def run(notebook: str | Path,    # an experiment, or another notebook
 
     ValueError, before any work, for a parameter that is unknown or does not fit, or a bad `out`.
     `RunError` where a cell fails or does not run, TimeoutError after `timeout`."""
+    _check_notebook(notebook)
+    _check_path("out", out)
+    _check_timeout(timeout)
+    for name in kernel: check_choice("argument", name, ("env", "server"))
     notebook, out = Path(notebook), Path(out)
     _check_paths(notebook, out)
     known = _check_parameters(notebook, parameters)
@@ -627,6 +718,10 @@ def run(notebook: str | Path,    # an experiment, or another notebook
     start = time.monotonic()
     _notebooks.execute(notebook, parameters, out, timeout, progress, **kernel)
     return Run(out, folder, parameters, time.monotonic() - start)
+
+def _check_timeout(timeout) -> None:
+    "A ValueError unless `timeout` is None or a number of seconds above 0."
+    if timeout is not None: check_number("timeout", timeout, 1e-9, 1e9)
 
 class NotWritable(OSError, ValueError):
     "A place where nothing can be written."
@@ -644,7 +739,7 @@ def _check_folder(folder: Path) -> None:
 
 def _check_paths(notebook: Path, out: Path) -> None:
     "A ValueError unless `notebook` is a file and `out` the name of another notebook."
-    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
+    _cells(notebook)
     if out.suffix != ".ipynb": raise ValueError(f"out={str(out)!r} must end in .ipynb")
     if out.resolve() == notebook.resolve(): raise ValueError(f"out={str(out)!r} is the notebook itself")
 
@@ -659,6 +754,7 @@ def _check_parameters(notebook: Path, parameters: Mapping) -> dict:
 
 def experiment_of(notebook: str | Path) -> Experiment | None:
     "The experiment of a notebook; None where the notebook is none."
+    _check_notebook(notebook)
     cells = _cells(Path(notebook))
     if not any("PRESETS" in cell for cell in cells): return None
     home = names_of("notebook", cells)
@@ -671,15 +767,28 @@ def plan(notebook: str | Path,
          parameters: Mapping | None = None,               # the same for all runs
         ) -> Manifest:
     "Check the parameters of all runs, and write the manifest. A ValueError tells which run is wrong."
+    _check_notebook(notebook)
+    _check_path("out", out)
+    _check_grid(grid)
+    if parameters is not None and not isinstance(parameters, Mapping):
+        raise ValueError(f"parameters={parameters!r} must map names to values")
     notebook = Path(notebook)
-    if not notebook.is_file(): raise ValueError(f"notebook={str(notebook)!r} is no file")
     more: dict = {}
     if isinstance(grid, (str, Path)): _, grid, more = read_grid(grid)
     given = [more | dict(parameters or {}) | x for x in combinations(grid)]
     effective = _effective(notebook)
     runs = [(x, _numbered(k, x, effective)) for k, x in enumerate(given)]
+    try: json.dumps(given)
+    except (TypeError, ValueError) as why:
+        raise ValueError(f"grid cannot be written as JSON: {why}") from None
     _check_writable("out", Path(out)/"manifest.json")
     return make_manifest(out, notebook, _code(notebook), runs)
+
+def _check_grid(grid) -> None:
+    "A ValueError unless `grid` is a mapping, a list of mappings or a path."
+    if isinstance(grid, (str, Path)): return _check_path("grid", grid)
+    if isinstance(grid, bytes) or not isinstance(grid, Iterable):
+        raise ValueError(f"grid={grid!r} must map names to values, be a list of parameters, or a YAML file")
 
 def _numbered(k: int, given: Mapping, effective: Callable) -> dict:
     "What a run depends on. A ValueError has its number."
@@ -710,9 +819,12 @@ def _code(notebook: Path) -> dict[str, str]:
 # %% ../nbs/11_runs.ipynb #7a67ea35
 def read_grid(file: str | Path) -> tuple[str | None, list[dict], dict]:
     "The notebook that a YAML file names, the parameters of each run, and those that all runs share."
+    _check_path("file", file)
     with installed_by("rhmdiff[run]"):
         import yaml
-    text = Path(file).read_text(encoding="utf-8")
+    try: text = Path(file).read_text(encoding="utf-8")
+    except (OSError, ValueError) as why:
+        raise ValueError(f"file={str(file)!r} cannot be read: {why}") from None
     try: told = yaml.safe_load(text)
     except yaml.YAMLError as why: raise ValueError(f"{file} cannot be read: {why}") from None
     if not isinstance(told, dict): raise ValueError(f"{file} must have the keys notebook, and grid or runs")
@@ -732,15 +844,26 @@ class Outcome:
     seconds: float = 0.
     error: str = ""
 
+def _manifest(manifest) -> Manifest:
+    "A manifest, or that of a file or a folder."
+    if isinstance(manifest, Manifest): return manifest
+    _check_path("manifest", manifest)
+    return read_manifest(manifest)
+
+@checked
 def walk(manifest: str | Path | Manifest,        # a manifest, its file or its folder
          indices: Iterable[int] | None = None,   # all by default
          retry: bool = False,                    # try runs again that have failed
          timeout: float | None = None,           # seconds for each run
-         say: Callable[[Outcome], None] | None = None,
+         say: Callable | None = None,            # called with each outcome
          warm: bool = True,                      # fork kernels from a process that has imported for them
         ) -> list[Outcome]:
     "Make runs of a manifest one after the other; what is complete, or in other hands, is passed over."
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    made = _manifest(manifest)
+    _check_timeout(timeout)
+    if indices is not None:
+        indices = list(indices)
+        for k in indices: check_int("indices: index", k, 0, len(made.entries) - 1)
     entries = [made.entry(k) for k in (range(len(made.entries)) if indices is None else indices)]
     outcomes = []
     for entry in entries:
@@ -824,7 +947,7 @@ def _is_done(manifest: Manifest, entry: Entry) -> bool:
 # %% ../nbs/11_runs.ipynb #15144576
 def states(manifest: str | Path | Manifest) -> pd.DataFrame:
     "One row a run: its index, state, seconds, error, where its notebook is, and the parameters that vary."
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    made = _manifest(manifest)
     return pd.DataFrame([_state_row(made, entry) for entry in made.entries])
 
 def _state_row(manifest: Manifest, entry: Entry) -> dict:
@@ -851,7 +974,7 @@ def collect(manifest: str | Path | Manifest,
     """The tables of all complete runs under one another. A parameter has its value in the column of its name.
 
     With all tables, a run has at least one row: a failed one has its error under `error`."""
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    made = _manifest(manifest)
     done = [(x, read_results(made.folder_of(x))) for x in made.entries if is_complete(made, x)]
     names = dict.fromkeys(name for _, results in done for name in results.tables)
     if table is not None: names = {check_choice("table", table, names): None}
@@ -879,7 +1002,7 @@ def _all_tables(manifest: Manifest, entry: Entry, about: dict, tables: Mapping) 
 
 def save_tables(manifest: str | Path | Manifest) -> list[Path]:
     "Write what `states` and `collect` say as CSV: runs.csv, and a file for each table in `tables`."
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    made = _manifest(manifest)
     done = [x for x in made.entries if is_complete(made, x)]
     names = dict.fromkeys(name for x in done for name in read_results(made.folder_of(x)).tables)
     frames = {made.folder/"runs.csv": states(made)}
@@ -889,6 +1012,7 @@ def save_tables(manifest: str | Path | Manifest) -> list[Path]:
     return list(frames)
 
 # %% ../nbs/11_runs.ipynb #fc9359ca
+@checked
 def sweep(notebook: str | Path,
           grid: Mapping | Iterable[Mapping] | str | Path,  # names -> values, list of parameters, YAML file
           out: str | Path,               # folder of the manifest and of all runs
@@ -903,12 +1027,23 @@ def sweep(notebook: str | Path,
 
     A run that fails does not end the others; it is in the log and in the table, and `states(out)` has its
     notebook. The tables are saved below `out` as CSV."""
+    _check_sweep(scheduler, workers, timeout)
     return sweep_manifest(plan(notebook, grid, out, parameters), scheduler, workers, retry, timeout, progress)
 
+def _check_sweep(scheduler, workers: int | None, timeout: float | None) -> None:
+    "A ValueError about how the runs of a sweep are made."
+    if workers is not None: check_int("workers", workers, 1, 10**4)
+    _check_timeout(timeout)
+    if scheduler is None or hasattr(scheduler, "submit"): return
+    if not isinstance(scheduler, str) or not scheduler.strip("\0"):
+        raise ValueError(f"scheduler={scheduler!r} must be the address of a Dask cluster, or a Client")
+
+@checked
 def sweep_manifest(manifest: str | Path | Manifest, scheduler=None, workers: int | None = None,
                    retry: bool = False, timeout: float | None = None, progress: bool = True) -> pd.DataFrame:
     "`sweep` where the manifest is there."
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
+    made = _manifest(manifest)
+    _check_sweep(scheduler, workers, timeout)
     left = [x.index for x in made.entries if not is_complete(made, x)]
     workers = _usual_workers(made, len(left)) if workers is None else check_int("workers", workers, 1)
     say = _SweepLog(made, len(left), progress)
@@ -1043,9 +1178,16 @@ def submit(manifest: str | Path | Manifest,
            **options,            # `retry` and `timeout` of `walk`
           ) -> list:             # jobs of submitit; `job.result()` is a list of outcomes
     "Submit the runs of a manifest that are not complete."
+    made = _manifest(manifest)
+    check_int("chunk", chunk, 1)
+    for name in options: check_choice("argument", name, ("retry", "timeout"))
+    _check_timeout(options.get("timeout"))
+    if not isinstance(options.get("retry", False), bool):
+        raise ValueError(f"retry={options['retry']!r} must be True or False")
+    if executor is not None and not (hasattr(executor, "submit") and hasattr(executor, "batch")):
+        raise ValueError(f"executor={executor!r} must be an executor of submitit")
     with installed_by("rhmdiff[slurm]"):
         import submitit
-    made = manifest if isinstance(manifest, Manifest) else read_manifest(manifest)
     left = [x.index for x in made.entries if not is_complete(made, x)]
     size = check_int("chunk", chunk, 1)
     chunks = [left[k:k + size] for k in range(0, len(left), size)]

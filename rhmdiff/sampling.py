@@ -33,6 +33,7 @@ from rhmdiff.core import (
     check_symbols,
     check_times,
     check_writable,
+    checked,
     draw_index,
     fingerprint,
     generator,
@@ -43,7 +44,17 @@ from rhmdiff.core import (
 from .diffusion import MaskingProcess, Process, UniformProcess
 from .grammar import HierarchicalGrammar
 from .inference import log_likelihood, sample_posterior
-from .models import BayesDenoiser, ClassDenoiser, by_class, check_classes, class_grammar, evaluating
+from rhmdiff.models import (
+    BayesDenoiser,
+    ClassDenoiser,
+    by_class,
+    check_classes,
+    check_floats,
+    check_model,
+    check_size,
+    class_grammar,
+    evaluating,
+)
 
 # %% ../nbs/07_sampling.ipynb #6b741cec
 class Step(NamedTuple):
@@ -54,28 +65,55 @@ class Step(NamedTuple):
     t_next: torch.Tensor     # (batch,) noise level of the result
     g: torch.Generator
 
+def _check_step(process, now: Step, noise: str | None = None) -> None:
+    "A ValueError for a step under another noise, or made of what does not go together."
+    if not isinstance(process, Process) or noise not in (None, process.name):
+        raise ValueError(f"process={process} is not the {noise or 'Process'} that this sampler is for")
+    if not isinstance(now, Step): raise ValueError(f"now is a {type(now).__name__}; a Step is needed")
+    if not isinstance(now.x, torch.Tensor) or now.x.ndim not in (2, 3):
+        raise ValueError("now.x must be a noisy batch, as process.sample gives it")
+    if not isinstance(now.g, torch.Generator): raise ValueError(f"now.g={now.g!r} must be a torch.Generator")
+    for name in ("t", "t_next"):
+        if tuple(getattr(getattr(now, name), "shape", ())) != (len(now.x),):
+            raise ValueError(f"now.{name} must be a tensor ({len(now.x)},) of noise levels")
+    check_floats("now.x0_probs", now.x0_probs, *now.x.shape[:2], process.v, certain=False)
+    if not bool(now.x0_probs.sum().isfinite()): raise ValueError("now.x0_probs holds NaN or inf")
+
+def _check_n_reveal(n_reveal, now: Step) -> None:
+    "A ValueError unless `n_reveal` holds an integer for each row of the step."
+    if not isinstance(n_reveal, torch.Tensor) or tuple(n_reveal.shape) != (len(now.x), 1):
+        found = tuple(getattr(n_reveal, "shape", ())) or type(n_reveal).__name__
+        raise ValueError(f"n_reveal is {found}; a tensor ({len(now.x)}, 1) is needed")
+    check_symbols("n_reveal", n_reveal, 2**62)
+
+
 # %% ../nbs/07_sampling.ipynb #5012e984
 def ancestral(process, now: Step) -> torch.Tensor:
     "x_s from q(x_s | x_t, x_0) with a drawn x_0. Austin et al. 2021, equation 4."
+    _check_step(process, now)
     return process.posterior_step(now.x, now.t, now.t_next, draw_index(now.x0_probs, now.g), seed=now.g)
 
 # %% ../nbs/07_sampling.ipynb #2cfc104d
 def renoise(process, now: Step) -> torch.Tensor:
     "x_s from q(x_s | x_0) with a drawn x_0. Shabalin et al. 2026."
+    _check_step(process, now)
     return process.sample(draw_index(now.x0_probs, now.g), now.t_next, seed=now.g)
 
 # %% ../nbs/07_sampling.ipynb #a133b90e
 def ddpm(process, now: Step) -> torch.Tensor:
     "x_s from the Gaussian kernel with the mean of x_0. Ho et al. 2020, equation 11."
+    _check_step(process, now, "gaussian")
     return process.mean_step(now.x, now.t, now.t_next, now.x0_probs.to(now.x), seed=now.g)
 
 def ddim(process, now: Step) -> torch.Tensor:
     "x_s without noise from the mean of x_0. Song et al. 2021, equation 12 at eta = 0."
+    _check_step(process, now, "gaussian")
     return process.mean_step(now.x, now.t, now.t_next, now.x0_probs.to(now.x), eta=0.)
 
 # %% ../nbs/07_sampling.ipynb #d1109b13
 def tau_leaping(process, now: Step) -> torch.Tensor:
     "x_s by jumps at the rates of time t; x_0 by a draw in the last step. Campbell et al. 2022, section 4.3."
+    _check_step(process, now, "uniform")
     last = (now.t_next == 0)[:, None]
     if bool(last.all()): return draw_index(now.x0_probs, now.g)
     leapt = process.leap(now.x, now.t, now.t_next, now.x0_probs, seed=now.g)
@@ -99,6 +137,8 @@ def unmask(process, now: Step,
            n_reveal: torch.Tensor,  # (batch, 1) masks to reveal
           ) -> torch.Tensor:
     "Reveal `n_reveal` masks, chosen at random. Sahoo et al. 2024."
+    _check_step(process, now, "masking")
+    _check_n_reveal(n_reveal, now)
     drawn = draw_index(now.x0_probs, now.g)
     score = torch.rand(now.x.shape, generator=now.g, device=now.x.device)
     return _reveal(process, now, drawn, score, n_reveal)
@@ -108,6 +148,8 @@ def unmask_by_confidence(process, now: Step,
                          n_reveal: torch.Tensor,  # (batch, 1) masks to reveal
                         ) -> torch.Tensor:
     "Reveal the `n_reveal` masks whose drawn symbol is most probable. Chang et al. 2022, section 3.2."
+    _check_step(process, now, "masking")
+    _check_n_reveal(n_reveal, now)
     drawn = draw_index(now.x0_probs, now.g)
     score = now.x0_probs.gather(-1, drawn[..., None])[..., 0]
     return _reveal(process, now, drawn, score, n_reveal)
@@ -134,6 +176,8 @@ def reverse(process,                             # the forward process
            ) -> torch.Tensor | list[torch.Tensor]:  # x_0 (batch, n) int64
     """Samples of x_0, by steps back from a noisy batch. Networks are asked in evaluation mode.
 
+    From nothing: x_t = process.sample(torch.zeros(batch, n, dtype=torch.long), 1.) and t = 1. Of what is
+    noised at t = 1 nothing is left, so any leaves will do.
     With the exact denoiser and many steps, 'ancestral', 'ddpm', 'tau_leaping' and 'unmask' approach the
     posterior, p(x_0 | x_t), or p(x_0 | x_t, class) with `classes`. 'exact' draws from the posterior at once.
     'ddim' approaches the distribution of the data from pure noise, but not the posterior from t < 1.
@@ -145,6 +189,8 @@ def reverse(process,                             # the forward process
     With `trajectory` the list holds x_t and the state after each step, all in the form of x_t. For Gaussian
     noise the last is (batch, n, v), under 'ddpm' and 'ddim' a mean. For 'exact' the list is [x_t, x_0]."""
     t = _check_reverse(process, denoiser, x_t, t, sampler)
+    check_size("candidates", candidates, x_t.numel())
+    _check_flag("trajectory", trajectory)
     _check_held(denoiser, sampler, classes, classifier, candidates, x_t, t)
     levels = _levels(steps)
     g = generator(seed, x_t.device)
@@ -168,8 +214,10 @@ def reverse(process,                             # the forward process
 def _levels(steps) -> list[float]:
     "The levels of a reverse process, as shares of the noise level where it starts, from 1 to 0."
     if isinstance(steps, torch.Tensor | np.ndarray) and steps.ndim: steps = steps.tolist()
+    if isinstance(steps, Sequence) and len(steps) > _MOST_STEPS:
+        raise ValueError(f"steps has {len(steps)} levels; at most {_MOST_STEPS} are allowed")
     if not isinstance(steps, Sequence) or isinstance(steps, str):
-        count = check_int("steps", steps, 1)
+        count = check_int("steps", steps, 1, _MOST_STEPS)
         return [1 - k / count for k in range(count)] + [0.]
     levels = [check_number(f"steps[{k}]", x, 0., 1.) for k, x in enumerate(steps)]
     falling = all(a > b for a, b in zip(levels, levels[1:]))
@@ -177,6 +225,8 @@ def _levels(steps) -> list[float]:
         shown = steps if len(levels) < 9 else f"{len(levels)} levels"
         raise ValueError(f"steps={shown} must fall from 1 to 0, level by level")
     return levels
+
+_MOST_STEPS = 10**6
 
 # %% ../nbs/07_sampling.ipynb #9ad7815f
 def _probabilities(process, denoiser: Any,
@@ -198,6 +248,8 @@ def _softmax(logits: torch.Tensor, shape: tuple[int, int, int], t: torch.Tensor)
     if tuple(getattr(logits, "shape", ())) != shape:
         answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
         raise ValueError(f"denoiser returned {answer}; logits of shape {shape} are needed")
+    if not logits.is_floating_point():
+        raise ValueError(f"denoiser returned {logits.dtype}; logits, which are floats, are needed")
     precise = torch.promote_types(logits.dtype, torch.float32)
     p = logits.softmax(-1, dtype=precise)  # half precision would bias draws
     if bool(p.sum().isfinite()): return p
@@ -246,6 +298,10 @@ def _check_reverse(process, denoiser, x_t, t, sampler: str) -> torch.Tensor:
     _check_sampler(process, denoiser, sampler)
     return t
 
+def _check_flag(name: str, value) -> None:
+    "Refuse what is neither True nor False."
+    if not isinstance(value, (bool, np.bool_)): raise ValueError(f"{name}={value!r} must be True or False")
+
 def _check_process(process) -> None:
     "Refuse what is no process, and the belief process, whose samples are the answer."
     if isinstance(process, Process) and process.name != "belief": return
@@ -254,8 +310,7 @@ def _check_process(process) -> None:
 
 def _check_denoiser(process, denoiser) -> None:
     "Refuse what cannot be called, and a denoiser whose `process` is another; without one it passes."
-    if not callable(denoiser):
-        raise ValueError(f"denoiser is a {type(denoiser).__name__}; a callable (x_t, t) -> logits is needed")
+    check_model("denoiser", denoiser)
     reads = getattr(denoiser, "process", process)
     if reads != process:
         raise ValueError(f"process={process} is not the noise that the denoiser reads, {reads}")
@@ -265,7 +320,8 @@ def _check_start(process, denoiser, x_t, t) -> torch.Tensor:
     "The noise levels of the batch, (batch,), or a ValueError about the batch or its levels."
     if not isinstance(x_t, torch.Tensor):
         raise ValueError(f"x_t is a {type(x_t).__name__}; "
-                         "a noisy batch of leaves, as process.sample gives it, is needed")
+                         "a noisy batch of leaves, as process.sample gives it, is needed; from nothing: "
+                         "process.sample(torch.zeros(batch, n, dtype=torch.long), 1.)")
     noised = process.noised(x_t)  # refuses a batch that is not this process'
     t = check_times(t, len(x_t), x_t.device)
     n = getattr(denoiser, "n", x_t.shape[1])
@@ -354,6 +410,8 @@ def _log_class(classifier: Callable,
 
 def _check_class_logits(logits: torch.Tensor, count: int) -> torch.Tensor:
     "A classifier's answer, or a ValueError unless it has `count` rows; the columns are not checked."
+    if isinstance(logits, torch.Tensor) and not logits.is_floating_point():
+        raise ValueError(f"classifier returned {logits.dtype}; logits, which are floats, are needed")
     if getattr(logits, "ndim", 0) == 2 and len(logits) == count: return logits
     answer = tuple(getattr(logits, "shape", ())) or type(logits).__name__
     raise ValueError(f"classifier returned {answer}; logits of shape ({count}, classes) are needed")
@@ -371,6 +429,11 @@ def step_distribution(process,             # masking or uniform
     v, channels = _check_enumerable(process, sampler)
     if not 0 <= check_number("s", s) < check_number("t", t, 0., 1.):
         raise ValueError(f"s={s} must lie below t={t}")
+    n = x_t.shape[-1] if isinstance(x_t, torch.Tensor) and x_t.ndim else 1
+    check_symbols("x_t", x_t, channels, n)
+    check_floats("p", p, len(x_t), n, v, certain=False)
+    if not bool((p >= 0).all()) or not bool(((p.sum(-1) - 1).abs() < 1e-3).all()):
+        raise ValueError("p must hold probabilities, which sum to 1 over the last axis")
     p = p.double()
     if process.name == "masking":
         to_symbol = F.pad(p, (0, 1))
@@ -413,7 +476,7 @@ def _check_enumerable(process, sampler: str) -> tuple[int, int]:
 
 def _check_size(n: int, channels: int, denoiser) -> int:
     "`n`, or a ValueError where the noisy sequences are too many, or the steps no product of matrices."
-    n = check_int("n", n, 1)
+    n = check_int("n", n, 1, 60)
     if channels**n > 4096:
         raise ValueError(f"n={n} positions of {channels} symbols make {channels**n} noisy sequences; "
                          "at most 4096 can be enumerated")
@@ -430,8 +493,8 @@ def output_distribution(process,             # masking or uniform
                        ) -> torch.Tensor:    # float64 of shape (v,) * n
     """The distribution of what `reverse` returns from pure noise. Networks are asked in evaluation mode.
 
-    The denoiser is called on the CPU with t as a float. Neither the noise that it was made for nor its
-    answers are checked: NaN gives NaN."""
+    The denoiser is called on the CPU with t as a float. The noise that it was made for is not checked."""
+    check_model("denoiser", denoiser)
     channels = _check_enumerable(process, sampler)[1]
     levels = _levels(steps)
     n = _check_size(n, channels, denoiser)
@@ -440,7 +503,9 @@ def output_distribution(process,             # masking or uniform
     else: reached = torch.full((len(states),), channels**-float(n), dtype=torch.float64)
     for t, s in zip(levels, levels[1:]):
         some = reached > 0
-        with evaluating(denoiser): p = denoiser(states[some], t).double().softmax(-1)
+        with evaluating(denoiser): logits = denoiser(states[some], t)
+        check_floats("the answer of denoiser", logits, int(some.sum()), n, process.v)
+        p = logits.double().softmax(-1)
         each = step_distribution(process, sampler, p, states[some], t, s).unbind(1)
         first = _outer(each[:n // 2], reached[some])
         rest = _outer(each[n // 2:], torch.ones(len(p), dtype=torch.float64))
@@ -509,6 +574,8 @@ def forward_backward(process,                    # the forward process
                     ) -> torch.Tensor | list[torch.Tensor]:  # x_0' (batch, n) int64
     "Noise x0 to level `t` and come back by `reverse`."
     _check_forward(process, x0)
+    _check_width(denoiser, x0)
+    for name in held: check_choice("argument", name, _HELD)
     g = generator(seed, x0.device)
     return reverse(process, denoiser, process.sample(x0, t, seed=g), t, steps, sampler, g, **held)
 
@@ -520,6 +587,14 @@ def _check_forward(process, x0) -> None:
     if not isinstance(x0, torch.Tensor):
         raise ValueError(f"x0 is a {type(x0).__name__}; a tensor (batch, n) of leaves is needed")
 
+_HELD = ("trajectory", "classes", "classifier", "candidates")
+
+def _check_width(denoiser, x0: torch.Tensor) -> None:
+    "Refuse leaves of another number than the denoiser reads."
+    n = getattr(denoiser, "n", None)
+    if n is not None and x0.ndim == 2 and x0.shape[1] != n:
+        raise ValueError(f"x0 has {x0.shape[1]} positions; the denoiser reads n={n}")
+
 # %% ../nbs/07_sampling.ipynb #c768a299
 class Moments:
     """Mean and variance, or covariance, of vectors that come in pieces; memory for sums alone.
@@ -527,6 +602,7 @@ class Moments:
     `count` is the number of vectors and `mean` their mean, (k,), or None before the first.
     Chan, Golub, LeVeque 1983."""
 
+    @checked
     def __init__(self, covariance: bool = False):
         self.covariance = bool(covariance)
         self.count = 0
@@ -566,7 +642,9 @@ class Moments:
 # %% ../nbs/07_sampling.ipynb #92b07a51
 def _rows(x, mean: np.ndarray | None) -> np.ndarray:
     "A piece as (batch, k) float64, or a ValueError where its shape is not that of the pieces before."
-    x = np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+    try: x = np.asarray(x.detach().double().cpu() if isinstance(x, torch.Tensor) else x, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"x={x!r} must be numbers, (batch,) or (batch, k)") from None
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim == 2 and (mean is None or x.shape[1:] == mean.shape): return x
     k = "k" if mean is None else len(mean)
@@ -602,6 +680,8 @@ def forward_backward_sweep(process, denoiser: Callable,
     The sums are saved after a chunk, at most once a second, and when the run ends, fails or is stopped by
     Ctrl-C or SIGTERM."""
     levels = _noise_levels(t)
+    check_choice("sampler", sampler, [*SAMPLERS, "exact"])
+    _check_denoiser(process, denoiser)
     n, chunk_size, seed = _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed)
     own = next(denoiser.parameters(), None) if isinstance(denoiser, nn.Module) else None
     device = pick_device(device) if own is None or device != "auto" else own.device
@@ -652,7 +732,8 @@ def _added(moments: dict[tuple[str, int], Moments], k: int, seen, size: int,
     new = {}
     for name, x in seen.items():
         new[name, k] = copy.copy(moments.get((name, k), Moments(name in covariance)))
-        new[name, k].add(x)
+        try: new[name, k].add(x)
+        except ValueError as why: raise ValueError(f"measure: {name!r} cannot be averaged: {why}") from None
     return moments | new
 
 # %% ../nbs/07_sampling.ipynb #def104dd
@@ -731,7 +812,9 @@ def _noise_levels(t) -> list[float]:
 def _check_sweep(process, leaves, measure, covariance, n, chunk_size, seed) -> tuple[int, int, int]:
     "n, chunk_size and seed as integers, or a ValueError about an argument."
     _check_process(process)
-    if isinstance(covariance, str): raise ValueError(f"covariance={covariance!r} must be a list of names")
+    listed = isinstance(covariance, Sequence) and not isinstance(covariance, str)
+    if not listed or not all(isinstance(name, str) for name in covariance):
+        raise ValueError(f"covariance={covariance!r} must be a list of names")
     n = check_int("n", n, 2)
     chunk_size = check_int("chunk_size", chunk_size, 1)
     seed = check_int("seed", seed)

@@ -14,6 +14,7 @@ import functools
 import inspect
 import json
 import math
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -32,6 +33,7 @@ from rhmdiff.core import (
     check_number,
     check_symbols,
     check_writable,
+    checked,
     describe,
     fingerprint,
     generator,
@@ -50,6 +52,9 @@ from rhmdiff.models import (
     EmpiricalDenoiser,
     EncoderDecoder,
     Network,
+    check_floats,
+    check_model,
+    check_size,
     evaluating,
     save_model,
     ungrammatical_mass,
@@ -61,6 +66,7 @@ def cross_entropy(logits: torch.Tensor,      # (batch, n, v)
                   smoothing: float = 0.,     # share of the target spread over all symbols not excluded
                  ) -> torch.Tensor:          # (batch, n) nats
     "Cross-entropy at each position, in float32 at least; inf where the answer excludes x0."
+    _check_loss(logits, x0, smoothing)
     log_p = (logits if logits.dtype == torch.float64 else logits.float()).log_softmax(-1)
     each = -log_p.gather(-1, x0[..., None])[..., 0]
     if not smoothing: return each
@@ -68,6 +74,26 @@ def cross_entropy(logits: torch.Tensor,      # (batch, n, v)
     return (1 - smoothing) * each - smoothing * torch.where(possible, log_p, 0.).sum(-1) / possible.sum(-1)
 
 # %% ../nbs/08_training.ipynb #1ca03419
+def _check_loss(logits, x0, smoothing) -> None:
+    "Refuse logits and symbols that do not go together. NaN passes: `fit` names the step where it comes up."
+    check_floats("logits", logits, "batch", "n", "v", certain=False)
+    check_symbols("x0", x0, logits.shape[-1])
+    if x0.shape != logits.shape[:2]:
+        raise ValueError(f"logits have shape {tuple(logits.shape)} and x0 {tuple(x0.shape)}; "
+                         "(batch, n, v) and (batch, n) are needed")
+    check_number("smoothing", smoothing, 0., 1.)
+
+def _check_counted(noised, weight, x0) -> None:
+    "Refuse positions and weights that are not those of `x0`."
+    if not isinstance(noised, torch.Tensor) or noised.dtype != torch.bool or noised.shape != x0.shape:
+        found = f"{noised.dtype} {tuple(noised.shape)}" if isinstance(noised, torch.Tensor) else type(noised)
+        raise ValueError(f"noised is {found}; a tensor of bool, of the shape of x0, is needed")
+    if weight is None: return
+    if not isinstance(weight, torch.Tensor) or weight.is_complex() or tuple(weight.shape) != (len(x0),):
+        found = f"{weight.dtype} {tuple(weight.shape)}" if isinstance(weight, torch.Tensor) else type(weight)
+        raise ValueError(f"weight is {found}; a tensor ({len(x0)},) of numbers is needed")
+    if not bool((weight >= 0).all()): raise ValueError("weight holds NaN or a negative number")
+
 def _shares(counted: torch.Tensor,                # (batch, n) bool
             weight: torch.Tensor | None = None,   # (batch,) of each sequence; None: 1
            ) -> torch.Tensor:                     # (batch, n)
@@ -82,9 +108,12 @@ def denoising_loss(logits: torch.Tensor,   # (batch, n, v)
                    weight: torch.Tensor | None = None,  # (batch,) of each sequence; None: 1
                   ) -> torch.Tensor:       # nats
     "Cross-entropy averaged over the noised positions of the batch; 0 where there are none."
+    _check_loss(logits, x0, smoothing)
+    _check_counted(noised, weight, x0)
     return torch.where(noised, cross_entropy(logits, x0, smoothing) * _shares(noised, weight), 0.).sum()
 
 # %% ../nbs/08_training.ipynb #68070536
+@checked
 def grammar_stream(grammar: HierarchicalGrammar,
                    seed: int = 0,
                    labels: bool = False,  # return pairs of leaves and classes, (n,), instead
@@ -94,7 +123,10 @@ def grammar_stream(grammar: HierarchicalGrammar,
     Both depend on `seed`. The attribute `settings` of the callable tells a checkpoint which stream it is."""
     unnamed = generator(check_int("seed", seed))
     stream_seed = seed
+    @checked
     def leaves(n: int, seed: int | None = None):
+        check_size("n", n, grammar.n_leaves, 0)
+        if seed is not None: check_int("seed", seed)
         levels = grammar.sample(n, seed=unnamed if seed is None else spawn(stream_seed, seed))
         return (levels[-1], levels[0][:, 0]) if labels else levels[-1]
     settings = f"grammar {fingerprint(grammar)}, seed {seed}" + ", labels" * labels
@@ -118,6 +150,7 @@ def _in_epochs(count: int, size: int, seed: int, step: int) -> torch.Tensor:
 # %% ../nbs/08_training.ipynb #2aaf6b2c
 def stratified_times(batch: int, seed: int | torch.Generator | None = None) -> torch.Tensor:
     "(batch,) increasing levels, one uniform draw in each of `batch` equal parts of [0, 1]."
+    check_size("batch", batch)
     return (torch.arange(batch) + torch.rand(batch, generator=generator(seed))) / batch
 
 # %% ../nbs/08_training.ipynb #d5e12f11
@@ -139,6 +172,25 @@ def _clean(leaves, size: int, seed: int, step: int) -> tuple[torch.Tensor, torch
     return x[which], None if y is None else y[which]
 
 # %% ../nbs/08_training.ipynb #d9ee8bab
+def _check_device(device) -> None:
+    "Refuse a device that is not here."
+    pick_device(device)
+
+def _check_leaves(leaves, process: Process) -> None:
+    "Refuse what is neither a stream nor a set of sequences, alone or with labels."
+    if isinstance(leaves, HierarchicalGrammar) or isinstance(leaves, type) or not (
+            callable(leaves) or isinstance(leaves, (torch.Tensor, tuple))):
+        hint = "; grammar_stream(grammar) makes a stream of it" * isinstance(leaves, HierarchicalGrammar)
+        raise ValueError(f"leaves is a {type(leaves).__name__}; a tensor (set, n) of symbols, a pair of one "
+                         f"and its labels, or a callable n -> (n, n_leaves) is needed{hint}")
+    if callable(leaves): return
+    if isinstance(leaves, tuple) and len(leaves) != 2:
+        raise ValueError(f"leaves is a tuple of {len(leaves)}; a pair of leaves and labels is needed")
+    x = leaves[0] if isinstance(leaves, tuple) else leaves
+    check_symbols("leaves", x, process.v)
+    if not len(x): raise ValueError("leaves is empty")
+
+@checked
 def noisy_batch(process: Process,
                 leaves,      # (set, n) symbols, or a callable n -> leaves; with labels, pairs of them
                 size: int,   # sequences
@@ -149,6 +201,10 @@ def noisy_batch(process: Process,
     """The batch of step `step` of the run `seed`, on `device`.
 
     A ValueError if the leaves are not (size, n) symbols of the process."""
+    check_size("size", size)
+    check_int("step", step, 0, 2**63 // max(1, size) - 2)
+    _check_leaves(leaves, process)
+    _check_device(device)
     x0, labels = _clean(leaves, size, seed, step)
     x0 = check_symbols("leaves", x0, process.v).to(device)
     if len(x0) != size: raise ValueError(f"leaves({size}) returned {len(x0)} sequences")
@@ -161,6 +217,11 @@ def kl_from_bayes(log_p: torch.Tensor,   # (batch, n, v) log posterior, -inf all
                   logits: torch.Tensor,  # (batch, n, v) the model's
                  ) -> torch.Tensor:      # (batch, n) float64, nats
     "KL(p || softmax(logits)) at each position, without gradient; inf where logits exclude what p allows."
+    check_floats("log_p", log_p, "batch", "n", "v")
+    check_floats("logits", logits, "batch", "n", "v")
+    if log_p.shape != logits.shape:
+        raise ValueError(f"log_p has shape {tuple(log_p.shape)} and logits {tuple(logits.shape)}; "
+                         "(batch, n, v) both is needed")
     log_p = log_p.double().log_softmax(-1)
     log_q = logits.detach().double().log_softmax(-1)
     return torch.where(log_p == -math.inf, 0., log_p.exp() * (log_p - log_q)).sum(-1).clamp(min=0.)
@@ -173,14 +234,20 @@ def _check_trainable(process: Process, model) -> None:
         raise ValueError(f"process is a {made}; a noise process, as make_process makes, is needed")
     if process.name == "belief":
         why = "there is nothing to learn, and no gap"
-        raise ValueError(f"belief noise is not a likelihood and shows the true leaves: {why}")
+        raise ValueError(f"process={process}: belief noise is not a likelihood and shows the true leaves: "
+                         f"{why}")
+    check_model("model", model)
     if getattr(model, "process", process) != process:
         raise ValueError(f"process={process} is not the noise that the model reads, {model.process}")
 
 def _check_answer(logits, needed: tuple[int, ...]) -> None:
-    "Refuse logits that do not have the shape `needed`."
+    "Refuse logits that do not have the shape `needed`, or are no numbers."
     shape = tuple(getattr(logits, "shape", ()))
-    if shape != needed: raise ValueError(f"model returned {shape}; logits of shape {needed} are needed")
+    if shape != needed:
+        axes = "(batch, n, v)" if len(needed) == 3 else "(batch, n_classes)"
+        given = shape if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"model returned {given}; logits of shape {needed} are needed, {axes}")
+    check_floats("the answer of model", logits, *needed)
 
 def _check_labels(name: str, y, count: int, classes: int) -> None:
     "Refuse labels that are not `count` numbers of classes."
@@ -195,6 +262,7 @@ def _check_set(name: str, data, process: Process, model) -> None:
     x, y = data if isinstance(data, tuple) and len(data) == 2 else (data, None)
     if not isinstance(x, torch.Tensor):
         needed = "a tensor (set, n), or a pair of one and its labels, is needed"
+        if isinstance(data, HierarchicalGrammar): needed += "; grammar_stream(grammar) makes a stream of it"
         raise ValueError(f"{name} is a {type(data).__name__}; {needed}")
     check_symbols(name, x, process.v, getattr(model, "n", None))
     if not len(x): raise ValueError(f"{name} is empty")
@@ -246,6 +314,7 @@ def _by_time(t: np.ndarray, kl: np.ndarray, tokens: np.ndarray, bins: int) -> pd
         rows.append(((k + 0.5) / bins, *ratio_se(kl[inside], tokens[inside]), int(tokens[inside].sum())))
     return pd.DataFrame(rows, columns=["t", "gap", "se", "tokens"])
 
+@checked
 def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v); a model with an
                                                # attribute `n_classes`: logits (batch, n_classes)
               process: Process,
@@ -260,8 +329,9 @@ def bayes_gap(model: Callable,                 # (x_t, t) -> logits (batch, n, v
     For a classifier it is nats per sequence. A network is called in evaluation mode on its own device, other
     models on the CPU; self-conditioning is not used. A ValueError if noise, grammar or answer do not fit."""
     _check_trainable(process, model)
+    check_size("n", n, grammar.n_leaves)
     n = check_int("n", n, 1)
-    bins = check_int("bins", bins, 1)
+    bins = check_int("bins", bins, 1, 10**5)
     size = check_int("chunk_size", chunk_size, 1)
     symbols = grammar.vocab[0 if hasattr(model, "n_classes") else -1]
     x0 = grammar.sample(n, seed=spawn(seed, "leaves"))[-1]
@@ -285,9 +355,12 @@ class Bound(NamedTuple):
 
 def _bound_data(leaves, n: int, seed: int, process: Process, model) -> torch.Tensor:
     "(n, positions) sequences of a grammar, a stream or a fixed set."
+    if isinstance(leaves, type): raise ValueError(f"leaves={leaves.__name__} is a class; make one of it")
+    check_size("n", n, getattr(model, "n", 1))
     if isinstance(leaves, HierarchicalGrammar): leaves = grammar_stream(leaves)
     if not callable(leaves): _check_set("leaves", leaves, process, model)
     x0, _ = _clean(leaves, n, spawn(seed, "data"), 0)
+    check_symbols("leaves", x0, process.v)
     if len(x0) != n: raise ValueError(f"leaves({n}) returned {len(x0)} sequences")
     return check_symbols("leaves", x0, process.v)
 
@@ -297,6 +370,7 @@ def _read_out(logits: torch.Tensor, x0: torch.Tensor, noised: torch.Tensor) -> t
     return torch.where(noised, each, 0.).sum(-1)
 
 # %% ../nbs/08_training.ipynb #6d054d8c
+@checked
 def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
           process: Process,
           leaves,                 # a grammar, (set, n) symbols, or a callable n -> leaves
@@ -311,7 +385,7 @@ def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
     Kingma et al. 2021."""
     _check_trainable(process, model)
     if hasattr(model, "n_classes"):
-        raise ValueError(f"a {type(model).__name__} tells classes; it has no evidence bound")
+        raise ValueError(f"model: a {type(model).__name__} tells classes; it has no evidence bound")
     n = check_int("n", n, 2)
     span = 1 - check_number("t_min", t_min, 1e-6, 0.5)
     size = check_int("chunk_size", chunk_size, 1)
@@ -333,6 +407,7 @@ def nelbo(model: Callable,        # (x_t, t) -> logits (batch, n, v)
     return Bound(each.mean().item(), each.std().item() / math.sqrt(n))
 
 # %% ../nbs/08_training.ipynb #17c2bfe9
+@checked
 def divergence(reference: Callable,    # (x_t, t) -> logits (batch, n, v), on the CPU
                model: Callable,        # the same, compared with it; on its own device if it is a network
                process: Process,
@@ -348,7 +423,7 @@ def divergence(reference: Callable,    # (x_t, t) -> logits (batch, n, v), on th
     grammar for leaves it is the Bayes gap."""
     _check_trainable(process, model)
     n = check_int("n", n, 2)
-    bins = check_int("bins", bins, 1)
+    bins = check_int("bins", bins, 1, 10**5)
     size = check_int("chunk_size", chunk_size, 1)
     x0 = _bound_data(leaves, n, seed, process, model)
     times = stratified_times(n, spawn(seed, "times"))
@@ -358,7 +433,9 @@ def divergence(reference: Callable,    # (x_t, t) -> logits (batch, n, v), on th
         for x, t in zip(x0.split(size), times.split(size)):
             x_t = process.sample(x, t, seed=noise)
             logits = _answer(model, x_t.to(device), t.to(device), x0.shape[1], process.v).cpu()
-            with _evaluating(reference): expected = _answer(reference, x_t, t, x0.shape[1], process.v)
+            try:
+                with _evaluating(reference): expected = _answer(reference, x_t, t, x0.shape[1], process.v)
+            except ValueError as why: raise ValueError(f"reference: {why}") from None
             noised = process.noised(x_t)
             apart = torch.where(noised, kl_from_bayes(expected, logits), 0.).sum(-1)
             sums.append(torch.stack([apart, noised.sum(-1).double()], -1))
@@ -393,15 +470,34 @@ class Plan:
     compile: bool = False         # by torch.compile; torch 2.13 on a CPU cannot, from a path with a space
 
     def __post_init__(self):
+        _check_words(self)
         for name, value in _checked_plan(self).items(): object.__setattr__(self, name, value)
+        _check_bounds(self)
 
     def rate(self, step: int) -> float:
         "The learning rate of `step`, 0 to steps - 1."
+        check_int("step", step, 0, self.steps)
         first = max(1, self.warmup if isinstance(self.warmup, int) else round(self.warmup * self.steps))
         if step < first: return self.lr * (step + 1) / first
         return self.lr * DECAYS[self.decay]((step - first) / max(1, self.steps - first))
 
 # %% ../nbs/08_training.ipynb #13113277
+def _check_words(plan: Plan) -> None:
+    "Refuse what is no text where a text is needed, and no True or False."
+    for name in ("decay", "weight", "precision"):
+        if not isinstance(getattr(plan, name), str):
+            raise ValueError(f"{name}={getattr(plan, name)!r} must be a text")
+    if not isinstance(plan.compile, bool): raise ValueError(f"compile={plan.compile!r} must be True or False")
+
+def _check_bounds(plan: Plan) -> None:
+    "Refuse numbers of a plan beyond what a run can use."
+    check_int("steps", plan.steps, 1, 10**10)
+    check_size("batch_size", plan.batch_size, 64)
+    check_int("seed", plan.seed, 0, 2**63 - 1)
+    for name, most in (("lr", 10.), ("weight_decay", 1e3), ("illegal_penalty", 1e6)):
+        check_number(name, getattr(plan, name), 0., most)
+    check_number("clip", plan.clip, 1e-12)
+
 def _checked_plan(plan: Plan) -> dict:
     "The numbers of a plan as ints and floats; a ValueError about a number or name that cannot be."
     checked: dict[str, Any] = {}
@@ -506,9 +602,12 @@ class _Run:
         "Go on from a checkpoint; a ValueError if it is that of another run."
         state = _read_checkpoint(path, device)
         _check_same_run(path, state["settings"], self.settings)
-        for name in _PARTS:
-            part = getattr(self, name)
-            if part is not None: part.load_state_dict(state[name])
+        _check_state(path, state)
+        try:
+            for name in _PARTS:
+                part = getattr(self, name)
+                if part is not None: part.load_state_dict(state[name])
+        except Exception as e: raise ValueError(f"checkpoint={str(path)!r} does not fit the run: {e}") from e
         for name in _PLAIN: setattr(self, name, state[name])
 
 _PARTS = ("model", "optimiser", "average")  # with a `state_dict`
@@ -517,11 +616,38 @@ _PLAIN = ("step", "rows", "window", "best", "early")
 # %% ../nbs/08_training.ipynb #61e7be65
 def _read_checkpoint(path: Path, device: torch.device) -> dict:
     "The state in a checkpoint, or a ValueError if the file is none."
+    _check_bytes(path)
     try: state = torch.load(path, map_location=device, weights_only=True)
     except Exception as e: raise ValueError(f"checkpoint={str(path)!r} cannot be read: {e}") from e
     if not isinstance(state, dict) or "settings" not in state:
         raise ValueError(f"checkpoint={str(path)!r} is not a checkpoint of fit")
     return state
+
+def _check_bytes(path: Path) -> None:
+    "Refuse a file in which a bit has changed: the archive has a checksum of each of its members."
+    try:
+        with zipfile.ZipFile(path) as archive: broken = archive.testzip()
+    except (OSError, zipfile.BadZipFile) as e:
+        raise ValueError(f"checkpoint={str(path)!r} cannot be read: {e}") from None
+    if broken: raise ValueError(f"checkpoint={str(path)!r} is damaged: {broken} is not what was written")
+
+def _check_state(path: Path, state: dict) -> None:
+    "Refuse a checkpoint that lacks a part of the run, or holds what no run leaves."
+    missing = [name for name in (*_PARTS, *_PLAIN) if name not in state]
+    faults = [f"it lacks {', '.join(missing)}"] * bool(missing)
+    step, best = state.get("step"), state.get("best")
+    if not isinstance(step, int) or step < 0: faults.append(f"step={step!r}")
+    faults += [f"{k} is no list" for k in ("rows", "window") if not isinstance(state.get(k), list)]
+    if not isinstance(state.get("early"), bool): faults.append(f"early={state.get('early')!r}")
+    models = {k: state.get(k) for k in ("model", "average")}
+    known = {"loss", "step", "row", "weights"}
+    if isinstance(best, dict) and known <= best.keys(): models["best"] = best["weights"]
+    elif best is not None: faults.append("best is not the record of a validation")
+    for k, weights in models.items():
+        if weights is not None and not isinstance(weights, dict): faults.append(f"{k} holds no weights")
+        elif any(x.is_floating_point() and not bool(x.isfinite().all()) for x in (weights or {}).values()):
+            faults.append(f"{k} holds weights that are not finite")
+    if faults: raise ValueError(f"checkpoint={str(path)!r} is damaged: {'; '.join(faults)}")
 
 def _check_same_run(path: Path, theirs: dict, ours: dict) -> None:
     "Refuse a checkpoint of other settings, and name each that differs."
@@ -580,8 +706,21 @@ def _truth(batch: Batch, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tens
         raise ValueError(f"model returned {tuple(logits.shape)}; logits (batch, n, symbols) are needed")
     return logits[:, None], batch.labels[:, None]
 
+def _check_logits(logits, batch: Batch, v: int) -> None:
+    "Refuse what a model answers in training unless it is logits of the batch; NaN is found by `_move`."
+    if not isinstance(logits, torch.Tensor) or not logits.is_floating_point():
+        given = logits.dtype if isinstance(logits, torch.Tensor) else type(logits).__name__
+        raise ValueError(f"model returned {given}; a tensor of logits, which are floats, is needed")
+    shape, leaves = tuple(logits.shape), tuple(batch.x0.shape)
+    if batch.labels is None and shape != (*leaves, v):
+        raise ValueError(f"model returned {shape}; logits (batch, n, symbols) are needed, "
+                         f"here {(*leaves, v)}")
+    if batch.labels is not None and (len(shape) != 2 or shape[0] != leaves[0]):
+        raise ValueError(f"model returned {shape}; logits (batch, n_classes) are needed")
+
 def _objective(logits: torch.Tensor, chunk: _Chunk, task: _Task) -> torch.Tensor:
     "The chunk's part of what is minimised, nats."
+    _check_logits(logits, chunk.batch, task.process.v)
     answers, truth = _truth(chunk.batch, logits)
     each = cross_entropy(answers, truth, task.plan.smoothing)
     loss = torch.where(chunk.share > 0, each * chunk.share, 0.).sum()
@@ -722,6 +861,7 @@ def _train(run: _Run, task: _Task, checkpoint: Path | None, every: int) -> None:
           tqdm(total=plan.steps, initial=run.step, disable=None, desc="fit", leave=False) as bar):
         while run.step < plan.steps and not run.early:
             batch = noisy_batch(task.process, task.leaves, plan.batch_size, plan.seed, run.step, task.device)
+            _check_positions(run.model, batch)
             _check_classes(run.model, batch)
             reseed(spawn(plan.seed, "dropout", run.step))
             loss, logits = _take_step(run, task, batch, forward, over)
@@ -742,6 +882,7 @@ class History(NamedTuple):
     step: int    # of the weights that the model was left with
     early: bool  # whether patience ran out
 
+@checked
 def fit(model: nn.Module,               # (x_t, t) -> logits; trained in place, left on `device`, evaluating
         process: Process,               # the noise it reads
         leaves,                         # (set, n) symbols, or a callable n -> (n, n_leaves) of fresh ones;
@@ -795,6 +936,12 @@ def _check_classes(model: nn.Module, batch: Batch) -> None:
         raise ValueError(f"leaves returned pairs; a {type(model).__name__} is trained on leaves")
     if classes is not None: _check_labels("labels of leaves", batch.labels, len(batch.x0), classes)
 
+def _check_positions(model: nn.Module, batch: Batch) -> None:
+    "Refuse leaves of another number than the model reads."
+    n = getattr(model, "n", None)
+    if isinstance(n, int) and batch.x0.shape[1] != n:
+        raise ValueError(f"leaves returned {batch.x0.shape[1]} positions; the model reads n={n}")
+
 def _check_grammar(model, task: _Task) -> None:
     "Refuse a grammar of other leaves or classes than the model's."
     grammar = task.grammar
@@ -829,26 +976,29 @@ def _check_fit(model, task: _Task) -> None:
     "Refuse, before any work, data and models that do not fit together."
     _check_trainable(task.process, model)
     _check_network(model)
+    if isinstance(task.leaves, type):
+        raise ValueError(f"leaves={task.leaves.__name__} is a class; make one of it")
     if not callable(task.leaves): _check_set("leaves", task.leaves, task.process, model)
     if task.validation is not None: _check_set("validation", task.validation, task.process, model)
     _check_grammar(model, task)
     _check_options(model, task)
 
 # %% ../nbs/08_training.ipynb #3be81373
+@checked
 def snapshots(model: nn.Module,       # (x_t, t) -> logits; trained in place
               process: Process,       # the noise it reads
               leaves,                 # (set, n) symbols, or a callable n -> leaves, as in `fit`
               at: Sequence[int],      # steps at which to stop, increasing
               *,
               device="auto",
-              **plan,                 # the fields of `Plan`, without steps, decay, ema and patience
+              **plan,                 # fields of `Plan`, but for steps, decay, ema, patience, log_every
              ) -> Iterator[int]:
     """Train as `fit` with the rate held constant after the warm-up, of 100 steps if not given. Each step of
     `at` is yielded once it is taken, with the model in evaluation mode."""
     at = [check_int("at", step, 1) for step in at]
     if not at or any(a >= b for a, b in zip(at, at[1:])):
         raise ValueError(f"at={at} must be steps, in increasing order")
-    for name in ("steps", "decay", "ema", "patience"):
+    for name in ("steps", "decay", "ema", "patience", "log_every"):
         if name in plan: raise ValueError(f"{name}={plan[name]} does not go with snapshots")
     plan = {"warmup": 100} | plan
     check_int("warmup", plan["warmup"])
@@ -879,6 +1029,7 @@ class Experiment:
     network: dict = field(default_factory=_thesis_network)  # of EncoderDecoder
 
     def __post_init__(self):
+        _check_experiment(self)
         check_int("samples", self.samples, 2)
         check_number("held_out", self.held_out, 0., 1.)
         if not 1 <= self.n_held_out < self.samples:
@@ -900,6 +1051,22 @@ class Experiment:
         return train, held
 
 # %% ../nbs/08_training.ipynb #867492b0
+def _check_experiment(x: Experiment) -> None:
+    "Refuse a grammar, a noise or a network that cannot be made, before anything is trained."
+    if not isinstance(x.plan, Plan): raise ValueError(f"plan is a {type(x.plan).__name__}; a Plan is needed")
+    if not isinstance(x.distinct, bool): raise ValueError(f"distinct={x.distinct!r} must be True or False")
+    check_size("samples", x.samples, 64, 2)
+    for name in ("grammar", "noise", "network"):
+        if not isinstance(getattr(x, name), dict):
+            raise ValueError(f"{name} is a {type(getattr(x, name)).__name__}; a dictionary is needed")
+    for name, made in (("noise", DiffusionProcess), ("network", EncoderDecoder)):
+        known = [k for k in inspect.signature(made).parameters if k not in ("v", "process", "n", "seed")]
+        for k in getattr(x, name): check_choice(f"argument of {name}", k, known)
+    try: grammar = HierarchicalGrammar(x.grammar)
+    except ValueError as why: raise ValueError(f"grammar: {why}") from None
+    try: DiffusionProcess(grammar.vocab[-1], **x.noise)
+    except ValueError as why: raise ValueError(f"noise: {why}") from None
+
 def _thesis_experiment(grammar: dict, samples: int, held_out: float, epochs: int,
                        batch_size: int) -> Experiment:
     "Epochs of a training set, with the rate, smoothing and patience of the thesis."
@@ -913,6 +1080,7 @@ MEMORIZATION_EXPERIMENT = _thesis_experiment(BINARY_5_LEVEL_GRAMMAR, 10_000, 0.2
 GENERALIZATION_EXPERIMENT = _thesis_experiment(BINARY_5_LEVEL_GRAMMAR, 5_000, 0.3, epochs=50, batch_size=256)
 
 # %% ../nbs/08_training.ipynb #24b2cbc1
+@checked
 def run_experiment(experiment: Experiment,
                    folder: str | Path,     # of this experiment alone
                    device="auto",
@@ -924,6 +1092,8 @@ def run_experiment(experiment: Experiment,
     plan's seed also fixes samples, split and first weights. A ValueError for another experiment's folder."""
     for name in plan: check_choice("argument", name, [f.name for f in fields(Plan)])
     experiment = replace(experiment, plan=replace(experiment.plan, **plan))
+    _check_device(device)
+    check_writable("folder", Path(folder)/"config.json")
     folder = Path(folder)
     config = json.loads(json.dumps(describe(experiment)))
     _check_folder(folder, config)
