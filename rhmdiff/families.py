@@ -358,6 +358,7 @@ def _with_levels(rules: dict, levels: dict[int, list]) -> HierarchicalGrammar:
                                 "alphabets": alphabets, "terminal_symbols": alphabets[-1], "rules": rules})
 
 # %% ../nbs/03_families.ipynb #bd390d16
+@checked
 def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"), or (either, weight)
                root_symbols: Sequence[str] | None = None,    # the classes; None: symbols that no rule makes
                root_weights: Sequence[float] | None = None,  # of the classes; None: all alike
@@ -367,6 +368,8 @@ def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"
         raise ValueError(f"rules={rules!r} must be a mapping from symbols to lists of expansions")
     table = {symbol: [_expansion(symbol, x) for x in _listed(symbol, rules[symbol])] for symbol in rules}
     made = dict.fromkeys(x for pairs in table.values() for symbols, _ in pairs for x in symbols)
+    for name, given in (("root_symbols", root_symbols), ("root_weights", root_weights)):
+        if isinstance(given, str): raise ValueError(f"{name}={given!r} must be a list")
     roots = [x for x in table if x not in made] if root_symbols is None else list(root_symbols)
     if not roots: raise ValueError("rules make each of their symbols; root_symbols must name the classes")
     spec = {"root_symbols": roots, "terminal_symbols": [x for x in made if x not in table], "rules": table}

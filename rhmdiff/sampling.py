@@ -29,7 +29,9 @@ from rhmdiff.core import (
     atomic_path,
     check_choice,
     check_int,
+    check_memory,
     check_number,
+    check_reals,
     check_symbols,
     check_times,
     check_writable,
@@ -524,21 +526,24 @@ def tokens_seen(steps: int | Sequence[float],  # as in `reverse`
                 n: int,                        # tokens
                ) -> list[int]:                 # how many are seen at first, 0, and after each step
     "What 'unmask' reveals of `n` masks, step by step."
-    n = check_int("n", n, 1)
+    n = check_int("n", n, 1, _MOST_TOKENS)
     masks = torch.tensor([[n]])
     levels = _levels(steps)
     shown = [int(_n_reveal(masks, level, lower)) for level, lower in zip(levels, levels[1:])]
     return [0, *itertools.accumulate(shown)]
+
+_MOST_TOKENS = 10**6  # of which shares are told apart
 
 # %% ../nbs/07_sampling.ipynb #b8e08cb1
 def best_schedule(curve,       # (n,) mean entropy of a hidden token when 0 .. n-1 others are seen, nats
                   steps: int,  # at most n
                  ) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
     "The levels at which 'unmask' in so many steps loses the fewest nats. Lavenant & Zanella 2025."
-    h = np.asarray(curve, float)
+    h = np.asarray(check_reals("curve", curve), float)
     if h.ndim != 1 or not len(h) or not np.isfinite(h).all():
         raise ValueError(f"curve has shape {h.shape}; (n,) finite numbers are needed")
     n = len(h)
+    check_memory("curve", h, n * n)
     steps = check_int("steps", steps, 1, n)
     seen = np.arange(n + 1)
     width = seen[None, 1:] - seen[:-1, None]                        # (a, b): tokens that a step reveals
@@ -560,7 +565,7 @@ def _levels_back(before: list[np.ndarray],  # for each step but the first, the a
 
 def cosine_schedule(steps: int) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
     "Levels that fall as a cosine: few tokens first, many at the end. Chang et al. 2022, section 3.3."
-    steps = check_int("steps", steps, 1)
+    steps = check_int("steps", steps, 1, _MOST_STEPS)
     return [math.cos(math.pi / 2 * k / steps) for k in range(steps)] + [0.]
 
 # %% ../nbs/07_sampling.ipynb #f8b49d63

@@ -712,6 +712,7 @@ class InformationCurve(NamedTuple):
     entropy: torch.Tensor   # (samples, n) of a hidden token when 0 .. n-1 are seen, nats
     surprise: torch.Tensor  # (samples, n) mean of -log p of a hidden token
 
+@checked
 def information_curve(grammar: HierarchicalGrammar,
                       samples: int = 64,
                       denoiser: Callable | None = None,  # (x_t, t) -> logits (batch, n, v); None: exact
@@ -722,8 +723,9 @@ def information_curve(grammar: HierarchicalGrammar,
     samples = check_int("samples", samples, 1)
     process = make_process("masking", grammar)
     if denoiser is None: denoiser = BayesDenoiser(grammar, process)
-    x = grammar.sample(samples, seed=spawn(seed, "sequences"))[-1].to(device)
-    n = x.shape[1]
+    n = grammar.n_leaves
+    check_memory("samples", samples, samples * n * (8 * process.v + 2 * n))
+    x = grammar.sample(samples, seed=spawn(seed, "sequences"))[-1].to(pick_device(device))
     rank = torch.rand(x.shape, generator=generator(spawn(seed, "order"))).argsort(-1).argsort(-1).to(device)
     entropy, surprise = [], []
     with torch.no_grad(), evaluating(denoiser):
@@ -748,6 +750,7 @@ def _mean_hidden(values: torch.Tensor,  # (batch, n)
     return values.where(hidden, 0.).sum(-1) / hidden.sum(-1)
 
 # %% ../nbs/10_theory.ipynb #b095579e
+@checked
 def unmasking_cost(curve: torch.Tensor,           # (..., n) entropy of a hidden token, or surprise, nats
                    steps: int | Sequence[float],  # as in `reverse`
                    exact: torch.Tensor | None = None,  # (..., n) exact entropy; None: `curve` is that
@@ -756,7 +759,12 @@ def unmasking_cost(curve: torch.Tensor,           # (..., n) entropy of a hidden
 
     Chen, Cong & Li 2026; Lavenant & Zanella 2025. With the surprise of a network as `curve` and the exact
     entropy beside it, what the network lacks is contained."""
+    for name, x in (("curve", curve), ("exact", curve if exact is None else exact)):
+        if not x.is_floating_point() or not x.ndim or not bool(x.isfinite().all()):
+            raise ValueError(f"{name}={shown(x)} must be (..., n) finite floats")
     if exact is None: exact = curve
+    if exact.shape != curve.shape:
+        raise ValueError(f"exact has shape {tuple(exact.shape)}; {tuple(curve.shape)} is needed, as of curve")
     seen = torch.tensor(tokens_seen(steps, curve.shape[-1]), device=curve.device)
     width = seen.diff()
     return (curve[..., seen[:-1].clamp(max=curve.shape[-1] - 1)] * width).sum(-1) - exact.sum(-1)

@@ -193,6 +193,12 @@ def sampling_calls():
                {"classifier": "object", "candidates": "int"},
                {"classifier": [*ANSWERS[3:], lambda x, t: LOGITS], "candidates": [0, HUGE]},
                fine={"classifier": [None]})
+    yield Call(sampling.tokens_seen, {"steps": 2, "n": 8}, {"steps": "int", "n": "int"},
+               {"steps": [0, HUGE, [1, 1, 0], [0.5, 0]], "n": [0, HUGE]}, fine={"steps": [[1]]})
+    yield Call(sampling.best_schedule, {"curve": [1., 0.5], "steps": 1}, {"steps": "int"},
+               {"curve": ["text", None, 1., [], [[1.]], [NAN], ["a"], [True], object()],
+                "steps": [0, 3, HUGE]})
+    yield Call(sampling.cosine_schedule, {"steps": 2}, {"steps": "int"}, {"steps": [0, HUGE]})
     forth = {"process": NOISE, "denoiser": BAYES, "x0": LEAVES, "t": 0.5, "steps": 2}
     kinds = {k: x for k, x in kinds.items() if k not in ("x_t", "candidates")} | {"x0": "symbols"}
     more = {k: x for k, x in more.items() if k not in ("x_t", "candidates")}
@@ -452,7 +458,7 @@ def plot_calls(folder):
         "low": "number", "high": "number", "band": "number"}, {"low": [2.], "band": [-1.]})
     yield Call(plots.differences, {"ax": ax, "names": ["a", "b", "c"], "difference": k}, panel | {
         "names": "list", "difference": "numbers", "se": "optional numbers", "band": "number"},
-        {"names": [["a"]], "band": [-1.]})
+        {"names": [["a"]], "band": [-1.]}, named={"difference": "difference"})
     yield Call(plots.phase_diagram, {"ax": ax, "x": k, "y": k, "phases": ["critical"] * 3}, panel | {
         "x": "numbers", "y": "numbers", "phases": "list", "boundaries": "named"},
         {"phases": [["critical"], ["solid"] * 3], "boundaries": [{"a": 3}, {"a": ([1, 2], [1])}]},
