@@ -44,13 +44,14 @@ class _Shown(reprlib.Repr):
     def repr_int(self, x, level) -> str:
         return repr(x) if abs(x) < 10**40 else f"<an integer of {x.bit_length()} bits>"
 
+    def repr_Tensor(self, x, level) -> str:
+        return repr(x) if x.numel() == 1 else f"<a tensor {x.dtype} {tuple(x.shape)}>"
+
 _SHOWN = _Shown()
 _SHOWN.maxstring = _SHOWN.maxother = 120
 
 def shown(value) -> str:
     "A value in about a line, for a message."
-    if isinstance(value, torch.Tensor) and value.numel() != 1:
-        return f"<a tensor {value.dtype} {tuple(value.shape)}>"
     return _SHOWN.repr(value.item() if isinstance(value, np.generic) else value)
 
 
@@ -127,7 +128,7 @@ def check_symbols(name: str,
 
 def _check_integers(name: str, x) -> None:
     "A ValueError unless `x` is a tensor of integers."
-    if not isinstance(x, torch.Tensor): raise ValueError(f"{name}={shown(x)} must be an integer tensor")
+    if not isinstance(x, torch.Tensor): raise ValueError(f"{name} must be an integer tensor, not {shown(x)}")
     if x.is_floating_point() or x.is_complex() or x.dtype == torch.bool:
         raise ValueError(f"{name} must be an integer tensor, not {x.dtype}")
     if x.layout != torch.strided: raise ValueError(f"{name} must be a dense tensor, not {x.layout}")

@@ -97,3 +97,14 @@ def failures(calls: Iterable[Call]) -> list[str]:
             given = written(value).replace("\n", " ")[:60]
             if came != "refused": lines.append(f"{call.function.__qualname__}({name}={given}): {came[:200]}")
     return lines
+
+def unfit(calls: Iterable[Call]) -> list[str]:
+    "A line for every call whose right arguments are not accepted: what it refuses shows nothing."
+    lines = []
+    for call in calls:
+        try:
+            result = call.function(**call.good)
+            if hasattr(result, "__next__"): next(result)
+        except Exception as why:
+            lines.append(f"{call.function.__qualname__}: {type(why).__name__}: {why}"[:200])
+    return lines
