@@ -2,7 +2,6 @@
 
 A `Call` is a function with arguments that are right. Each argument is replaced, one at a time, by values that
 are wrong for its kind. `tests/test_refusals_*.py` hold the tables."""
-import inspect
 import re
 import signal
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -48,14 +47,9 @@ class Call:
     fine: Mapping[str, Iterable] = field(default_factory=dict)   # argument -> values of its kind, yet right
     named: Mapping[str, str] = field(default_factory=dict)       # argument -> how the message calls it
 
-    def takes(self, name: str) -> bool:
-        "Whether the function has an argument; tables of wrong values are shared by functions."
-        arguments = inspect.signature(self.function).parameters
-        return name in arguments or any(x.kind == x.VAR_KEYWORD for x in arguments.values())
-
     def cases(self) -> Iterator[tuple[str, Any]]:
         "Every argument with every value that is wrong for it."
-        for name in filter(self.takes, dict.fromkeys([*self.kinds, *self.more])):
+        for name in dict.fromkeys([*self.kinds, *self.more]):
             fine = [written(x) for x in self.fine.get(name, [])]
             for value in [*KINDS.get(self.kinds.get(name, ""), []), *self.more.get(name, [])]:
                 if written(value) not in fine: yield name, value

@@ -38,6 +38,11 @@ KINDS.update({
 })
 HUGE = 10**15
 
+def case(function, good, kinds, more=None, fine=None, named=None) -> Call:
+    "A call; of values that several calls share, those of its own arguments."
+    own = {name: values for name, values in (more or {}).items() if name in kinds}
+    return Call(function, good, kinds, own, fine or {}, named or {})
+
 GRAMMAR = HierarchicalGrammar.random(4, 2, 2, 2, seed=1)
 NOISE = MaskingProcess(4)
 UNIFORM = UniformProcess(4)
@@ -66,30 +71,30 @@ def network_calls():
     more = {"n": [0, HUGE], "dim": [0, HUGE], "ff": [0, HUGE], "heads": [0, 3], "layers": [0, 10**9],
             "dropout": [-0.1, 1.1], "process": [MaskingProcess, BeliefProcess(4)], "seed": [2**64]}
     plain = {"process": NOISE, "n": 4, "dropout": 0.}
-    yield Call(TransformerDenoiser, plain | SIZES, kinds | block | {"layers": "int",
+    yield case(TransformerDenoiser, plain | SIZES, kinds | block | {"layers": "int",
                "self_conditioning": "flag"}, more)
-    yield Call(models.TransformerClassifier, plain | SIZES | {"n_classes": 2},
+    yield case(models.TransformerClassifier, plain | SIZES | {"n_classes": 2},
                kinds | block | {"layers": "int", "n_classes": "int"}, more | {"n_classes": [0, HUGE]})
     sizes = {"dim": 8, "heads": 2, "ff": 8, "encoders": 1, "decoders": 1}
-    yield Call(models.EncoderDecoder, plain | sizes, kinds | block | {"encoders": "int", "decoders": "int"},
+    yield case(models.EncoderDecoder, plain | sizes, kinds | block | {"encoders": "int", "decoders": "int"},
                more | {"encoders": [0, 10**9], "decoders": [0, 10**9]})
     arity = [0, 3, HUGE, [2, 3], [2, 2.5], [1] * 10**6, [2] * 10**6]
-    yield Call(models.UNetDenoiser, plain | {"arity": 2, "dim": 8, "ff": 8},
+    yield case(models.UNetDenoiser, plain | {"arity": 2, "dim": 8, "ff": 8},
                kinds | {"arity": "int", "ff": "int", "dropout": "number"}, more | {"arity": arity})
-    yield Call(models.Attention, {"dim": 8, "heads": 2, "dropout": 0.},
+    yield case(models.Attention, {"dim": 8, "heads": 2, "dropout": 0.},
                {"dim": "int", "heads": "int", "dropout": "number", "to_memory": "flag"}, more)
-    yield Call(models.Perceptron, {"dim": 8, "ff": 8, "dropout": 0.},
+    yield case(models.Perceptron, {"dim": 8, "ff": 8, "dropout": 0.},
                {"dim": "int", "ff": "int", "dropout": "number"}, more)
-    yield Call(models.Block, {"dim": 8, "heads": 2, "ff": 8, "dropout": 0.},
+    yield case(models.Block, {"dim": 8, "heads": 2, "ff": 8, "dropout": 0.},
                {"dim": "int", **block, "to_memory": "flag"}, more)
-    yield Call(models.Dropout, {"p": 0.1}, {"p": "number"}, {"p": [-0.1, 1.1]})
+    yield case(models.Dropout, {"p": 0.1}, {"p": "number"}, {"p": [-0.1, 1.1]})
     for layer in (models.Attention(8, 2, 0.), models.Perceptron(8, 8, 0.), models.Block(8, 2, 8, 0.)):
-        yield Call(layer.forward, {"h": H}, {"h": "tensor"}, {"h": states()},
+        yield case(layer.forward, {"h": H}, {"h": "tensor"}, {"h": states()},
                    fine={"h": [torch.full((2, 2), NAN)]})
     for layer in (models.Attention(8, 2, 0., True), models.Block(8, 2, 8, 0., True)):
-        yield Call(layer.forward, {"h": H, "memory": H}, {"memory": "tensor"},
+        yield case(layer.forward, {"h": H, "memory": H}, {"memory": "tensor"},
                    {"memory": [*states(), torch.ones(3, 4, 8)]})
-    yield Call(models.Dropout(0.1).forward, {"h": H}, {"h": "object"}, fine={"h": [torch.ones(2)]})
+    yield case(models.Dropout(0.1).forward, {"h": H}, {"h": "object"}, fine={"h": [torch.ones(2)]})
 
 
 def exact_calls():
@@ -98,24 +103,24 @@ def exact_calls():
     kinds = {"grammar": "object", "process": "object"}
     more = {"process": [MaskingProcess(5), MaskingProcess], "grammar": [HierarchicalGrammar]}
     batch = {"x_t": "symbols", "t": "times"}
-    yield Call(BayesDenoiser, pair, kinds, more)
-    yield Call(models.RungDenoiser, pair | {"k": 1}, kinds | {"k": "int"}, more | {"k": [3, HUGE]})
+    yield case(BayesDenoiser, pair, kinds, more)
+    yield case(models.RungDenoiser, pair | {"k": 1}, kinds | {"k": "int"}, more | {"k": [3, HUGE]})
     given = models.ClassDenoiser(GRAMMAR, NOISE, CLASSES)
-    yield Call(models.ClassDenoiser, pair | {"classes": CLASSES}, kinds | {"classes": "symbols"}, more)
+    yield case(models.ClassDenoiser, pair | {"classes": CLASSES}, kinds | {"classes": "symbols"}, more)
     memory = models.EmpiricalDenoiser(LEAVES, NOISE)
-    yield Call(models.EmpiricalDenoiser, {"train_leaves": LEAVES, "process": NOISE},
+    yield case(models.EmpiricalDenoiser, {"train_leaves": LEAVES, "process": NOISE},
                {"train_leaves": "symbols", "process": "object", "memory_bytes": "int"},
                {"train_leaves": [LEAVES[:0]], "memory_bytes": [0]})
     for method in (BAYES.posterior, BAYES.probabilities, BAYES.__call__, given.probabilities, given.__call__,
                    memory.posterior, memory.__call__):
-        yield Call(method, {"x_t": X_T, "t": 0.5}, batch, {"x_t": [X_T[:, :3]]})
-    yield Call(models.leaf_likelihoods, {"process": NOISE, "x_t": X_T, "t": 0.5},
+        yield case(method, {"x_t": X_T, "t": 0.5}, batch, {"x_t": [X_T[:, :3]]})
+    yield case(models.leaf_likelihoods, {"process": NOISE, "x_t": X_T, "t": 0.5},
                batch | {"process": "object"})
-    yield Call(models.class_grammar, {"grammar": GRAMMAR, "c": 0}, {"grammar": "object", "c": "int"},
+    yield case(models.class_grammar, {"grammar": GRAMMAR, "c": 0}, {"grammar": "object", "c": "int"},
                {"c": [4, HUGE]})
-    yield Call(models.by_class, {"classes": CLASSES, "call": lambda c, rows: rows},
+    yield case(models.by_class, {"classes": CLASSES, "call": lambda c, rows: rows},
                {"classes": "symbols", "call": "object"})
-    yield Call(models.check_classes, {"classes": CLASSES, "count": 4}, {"classes": "symbols", "count": "int",
+    yield case(models.check_classes, {"classes": CLASSES, "count": 4}, {"classes": "symbols", "count": "int",
                "batch": "int"}, {"classes": [CLASSES + 4]}, fine={"batch": [None]})
 
 
@@ -125,24 +130,24 @@ def model_calls(folder):
     wrong = {"x_t": [X_T[:, :3]], "x0_hat": [LOGITS[:2]]}
     aware = TransformerDenoiser(NOISE, 4, **SIZES, self_conditioning=True)
     for method in (NET.forward, NET.last, NET.hidden, CLASSIFIER.forward):
-        yield Call(method, {"x_t": X_T, "t": 0.5}, batch, wrong)
-    yield Call(NET.forward, {"x_t": X_T, "t": 0.5}, {"x0_hat": "logits"}, fine={"x0_hat": [None]})
-    yield Call(aware.forward, {"x_t": X_T, "t": 0.5}, {"x0_hat": "logits"}, fine={"x0_hat": [
+        yield case(method, {"x_t": X_T, "t": 0.5}, batch, wrong)
+    yield case(NET.forward, {"x_t": X_T, "t": 0.5}, {"x0_hat": "logits"}, fine={"x0_hat": [None]})
+    yield case(aware.forward, {"x_t": X_T, "t": 0.5}, {"x0_hat": "logits"}, fine={"x0_hat": [
         None, torch.full((4, 4, 4), NAN)]})
     for kind in (models.SiblingHead, models.GrammarHead):
         head = kind(NET, GRAMMAR)
-        yield Call(kind, {"denoiser": NET, "grammar": GRAMMAR}, {"denoiser": "object", "grammar": "object"})
-        yield Call(head.forward, {"x_t": X_T, "t": 0.5}, batch, wrong)
-        yield Call(head.constrain, {"log_p": LOGITS.log_softmax(-1)}, {"log_p": "logits"})
-    yield Call(models.ungrammatical_mass, {"grammar": GRAMMAR, "logits": LOGITS},
+        yield case(kind, {"denoiser": NET, "grammar": GRAMMAR}, {"denoiser": "object", "grammar": "object"})
+        yield case(head.forward, {"x_t": X_T, "t": 0.5}, batch, wrong)
+        yield case(head.constrain, {"log_p": LOGITS.log_softmax(-1)}, {"log_p": "logits"})
+    yield case(models.ungrammatical_mass, {"grammar": GRAMMAR, "logits": LOGITS},
                {"grammar": "object", "logits": "logits"})
     file = models.save_model(NET, folder/"net.safetensors")
     own = TransformerDenoiser(OwnNoise(4), 4, **SIZES)
-    yield Call(models.save_model, {"model": NET, "path": file}, {"model": "object", "path": "path"},
+    yield case(models.save_model, {"model": NET, "path": file}, {"model": "object", "path": "path"},
                {"model": [nn.Linear(2, 2), own], "path": [folder, "", None]})
-    yield Call(models.load_model, {"path": file}, {"path": "path", "device": "device"},
+    yield case(models.load_model, {"path": file}, {"path": "path", "device": "device"},
                {"path": [folder, "", None, folder/"nowhere"]})
-    yield Call(models.probe, {"network": NET, "grammar": GRAMMAR, "times": [0.5], "n": 8},
+    yield case(models.probe, {"network": NET, "grammar": GRAMMAR, "times": [0.5], "n": 8},
                {"network": "object", "grammar": "object", "times": "list", "n": "int", "seed": "int",
                 "ridge": "number"}, {"times": [[1.5], [], [NAN], 0.5], "n": [1, HUGE], "network": [BAYES]})
 
@@ -177,9 +182,9 @@ def sampling_calls():
                                    (sampling.ddpm, GAUSSIAN, soft), (sampling.ddim, GAUSSIAN, soft),
                                    (sampling.tau_leaping, UNIFORM, hard)):
         other = [] if sampler in (sampling.ancestral, sampling.renoise) else [NOISE]
-        yield Call(sampler, {"process": process, "now": step}, kinds, {"process": other, "now": bad})
+        yield case(sampler, {"process": process, "now": step}, kinds, {"process": other, "now": bad})
     for sampler in (sampling.unmask, sampling.unmask_by_confidence):
-        yield Call(sampler, {"process": NOISE, "now": now, "n_reveal": torch.ones(4, 1, dtype=torch.long)},
+        yield case(sampler, {"process": NOISE, "now": now, "n_reveal": torch.ones(4, 1, dtype=torch.long)},
                    kinds | {"n_reveal": "tensor"}, {"process": [UNIFORM], "now": bad})
     back = {"process": NOISE, "denoiser": BAYES, "x_t": X_T, "t": 0.5, "steps": 2}
     kinds = {"process": "object", "denoiser": "object", "x_t": "symbols", "t": "times", "steps": "int",
@@ -187,9 +192,9 @@ def sampling_calls():
     steps = {"steps": [0, 10**12, [1., 0.5], [0., 1.], [1., "x", 0.], [NAN, 0.], "text"]}
     more = steps | {"process": [BeliefProcess(4), UNIFORM], "denoiser": [*ANSWERS, BayesDenoiser],
                     "x_t": [X_T[:, :3]], "sampler": ["ddim", "tau_leaping"], "candidates": [0]}
-    yield Call(sampling.reverse, back, kinds | {"classes": "symbols", "classifier": "object"}, more,
+    yield case(sampling.reverse, back, kinds | {"classes": "symbols", "classifier": "object"}, more,
                fine={"classes": [None], "classifier": [None]})
-    yield Call(sampling.reverse, back | {"classes": CLASSES, "classifier": CLASSIFIER},
+    yield case(sampling.reverse, back | {"classes": CLASSES, "classifier": CLASSIFIER},
                {"classifier": "object", "candidates": "int"},
                {"classifier": [*ANSWERS[3:], lambda x, t: LOGITS], "candidates": [0, HUGE]},
                fine={"classifier": [None]})
@@ -202,22 +207,22 @@ def sampling_calls():
     forth = {"process": NOISE, "denoiser": BAYES, "x0": LEAVES, "t": 0.5, "steps": 2}
     kinds = {k: x for k, x in kinds.items() if k not in ("x_t", "candidates")} | {"x0": "symbols"}
     more = {k: x for k, x in more.items() if k not in ("x_t", "candidates")}
-    yield Call(sampling.forward_backward, forth, kinds, more | {"x0": [LEAVES + 4, LEAVES[:, :3]]})
-    yield Call(sampling.forward_backward, forth, {"nothing_like_it": "flag"})
+    yield case(sampling.forward_backward, forth, kinds, more | {"x0": [LEAVES + 4, LEAVES[:, :3]]})
+    yield case(sampling.forward_backward, forth, {"nothing_like_it": "flag"})
     p = torch.full((4, 4, 4), 0.25, dtype=torch.float64)
     for process, sampler in ((NOISE, "ancestral"), (UNIFORM, "tau_leaping"), (UNIFORM, "renoise")):
-        yield Call(sampling.step_distribution, {"process": process, "sampler": sampler, "p": p,
+        yield case(sampling.step_distribution, {"process": process, "sampler": sampler, "p": p,
                    "x_t": X_T.clamp(max=3), "t": 0.5, "s": 0.2},
                    {"process": "object", "sampler": "choice", "p": "logits", "x_t": "symbols", "t": "number",
                     "s": "number"}, {"t": [0.1, 1.5], "s": [0.5, -1], "p": [-p], "process": [GAUSSIAN]})
-    yield Call(sampling.output_distribution, {"process": NOISE, "denoiser": BAYES, "n": 4, "steps": 2},
+    yield case(sampling.output_distribution, {"process": NOISE, "denoiser": BAYES, "n": 4, "steps": 2},
                {"process": "object", "denoiser": "object", "n": "int", "steps": "int", "sampler": "choice"},
                steps | {"process": [GAUSSIAN], "n": [0, 6, HUGE], "denoiser": ANSWERS})
-    yield Call(sampling.Moments, {}, {"covariance": "flag"})
-    yield Call(lambda x: sampling.Moments().add(x), {"x": torch.ones(3)}, {"x": "numbers"},
+    yield case(sampling.Moments, {}, {"covariance": "flag"})
+    yield case(lambda x: sampling.Moments().add(x), {"x": torch.ones(3)}, {"x": "numbers"},
                {"x": [torch.ones(2, 2, 2), [[1.], [1., 2.]]]}, {"x": [[None, 1.]]})
     def same(x0, back): return {"same": (x0 == back).double()}
-    yield Call(sampling.forward_backward_sweep,
+    yield case(sampling.forward_backward_sweep,
                {"process": NOISE, "denoiser": BAYES, "leaves": GRAMMAR, "t": [0.5], "measure": same, "n": 4,
                 "steps": 2, "device": "cpu"},
                {"process": "object", "denoiser": "object", "leaves": "object", "t": "list",
@@ -244,19 +249,19 @@ def loss_calls():
     kinds = {"logits": "logits", "x0": "symbols", "smoothing": "number"}
     more = {"x0": [LEAVES[:, :3], LEAVES[:2], LEAVES + 4], "smoothing": [5, -0.1]}
     fine = {"logits": [torch.full((4, 4, 4), NAN), torch.ones(4, 4, 5)]}  # NaN of a run that has failed
-    yield Call(training.cross_entropy, loss, kinds, more, fine)
-    yield Call(training.denoising_loss, loss | {"noised": X_T == 4},
+    yield case(training.cross_entropy, loss, kinds, more, fine)
+    yield case(training.denoising_loss, loss | {"noised": X_T == 4},
                kinds | {"noised": "tensor", "weight": "tensor"},
                more | {"noised": [torch.ones(4, 4), torch.ones(2, 4, dtype=torch.bool)],
                        "weight": [torch.ones(3), -torch.ones(4)]}, fine | {"weight": [None]})
-    yield Call(training.kl_from_bayes, {"log_p": LOGITS, "logits": LOGITS},
+    yield case(training.kl_from_bayes, {"log_p": LOGITS, "logits": LOGITS},
                {"log_p": "logits", "logits": "logits"})
-    yield Call(training.grammar_stream, {"grammar": GRAMMAR},
+    yield case(training.grammar_stream, {"grammar": GRAMMAR},
                {"grammar": "object", "seed": "int", "labels": "flag"}, {"seed": [2**64]})
-    yield Call(training.grammar_stream(GRAMMAR), {"n": 4}, {"n": "int", "seed": "int"},
+    yield case(training.grammar_stream(GRAMMAR), {"n": 4}, {"n": "int", "seed": "int"},
                {"n": [HUGE]}, {"seed": [None], "n": [0]})
-    yield Call(training.stratified_times, {"batch": 4}, {"batch": "int", "seed": "seed"}, {"batch": [HUGE]})
-    yield Call(training.noisy_batch, {"process": NOISE, "leaves": LEAVES, "size": 2, "seed": 0, "step": 0},
+    yield case(training.stratified_times, {"batch": 4}, {"batch": "int", "seed": "seed"}, {"batch": [HUGE]})
+    yield case(training.noisy_batch, {"process": NOISE, "leaves": LEAVES, "size": 2, "seed": 0, "step": 0},
                {"process": "object", "leaves": "object", "size": "int", "seed": "int", "step": "int",
                 "device": "device"},
                {"leaves": [*STREAMS, LEAVES.float(), LEAVES + 4, LEAVES[:0], (LEAVES,)], "size": [0, HUGE],
@@ -269,12 +274,12 @@ def judging_calls():
     kinds = {"model": "object", "process": "object", "n": "int", "seed": "int", "chunk_size": "int"}
     more = {"model": [*ANSWERS, TransformerDenoiser], "process": [UNIFORM, BeliefProcess(4)],
             "n": [0, HUGE], "chunk_size": [0], "bins": [0, 10**9]}
-    yield Call(training.bayes_gap, judged | {"grammar": GRAMMAR},
+    yield case(training.bayes_gap, judged | {"grammar": GRAMMAR},
                kinds | {"grammar": "object", "bins": "int"}, more)
     data = {"leaves": [*STREAMS, LEAVES.float(), LEAVES + 4, LEAVES[:0]]}
-    yield Call(training.nelbo, judged | {"leaves": LEAVES}, kinds | {"leaves": "object", "t_min": "number"},
+    yield case(training.nelbo, judged | {"leaves": LEAVES}, kinds | {"leaves": "object", "t_min": "number"},
                more | data | {"t_min": [0, 0.6], "n": [1, HUGE], "model": [*ANSWERS, CLASSIFIER]})
-    yield Call(training.divergence, judged | {"reference": BAYES, "leaves": LEAVES},
+    yield case(training.divergence, judged | {"reference": BAYES, "leaves": LEAVES},
                kinds | {"reference": "object", "leaves": "object", "bins": "int"},
                more | data | {"reference": ANSWERS, "n": [1, HUGE]})
 
@@ -295,8 +300,8 @@ def training_calls(folder):
         "A call of `fit` on weights that are as they were."
         return training.fit(given.pop("model", TransformerDenoiser(NOISE, 4, **SIZES)), **given)
     fitted.__qualname__ = "fit"
-    yield Call(training.Plan, {"steps": 2}, PLAN, WRONG, RIGHT)
-    yield Call(training.Plan(2).rate, {"step": 0}, {"step": "int"})
+    yield case(training.Plan, {"steps": 2}, PLAN, WRONG, RIGHT)
+    yield case(training.Plan(2).rate, {"step": 0}, {"step": "int"})
     run = {"process": NOISE, "leaves": LEAVES, "steps": 2, "batch_size": 4, "device": "cpu"}
     kinds = {"model": "object", "process": "object", "leaves": "object", "grammar": "object",
              "validation": "object", "empirical": "flag", "device": "device", "checkpoint": "path",
@@ -307,22 +312,22 @@ def training_calls(folder):
              "grammar": [HierarchicalGrammar.random(5, 2, 2, 2, seed=1)],
              "checkpoint": [folder, ""], "checkpoint_every": [0]}
     fine = RIGHT | {"grammar": [None], "validation": [None], "checkpoint": [None]}
-    yield Call(fitted, run, kinds | PLAN, wrong | WRONG, fine)
+    yield case(fitted, run, kinds | PLAN, wrong | WRONG, fine)
     some = {k: x for k, x in run.items() if k != "steps"}
     kinds = {k: x for k, x in PLAN.items() if k not in ("steps", "decay", "ema", "patience")}
-    yield Call(training.snapshots, {"model": NET, **some, "at": [1, 2]},
+    yield case(training.snapshots, {"model": NET, **some, "at": [1, 2]},
                kinds | {"at": "list", "model": "object", "process": "object", "leaves": "object",
                         "device": "device", "steps": "int"},
                {"at": [[], [2, 1], [0], [1.5]], "leaves": [GRAMMAR]} | WRONG, RIGHT)
     spec = GRAMMAR.spec
     small = {"grammar": spec, "samples": 10, "held_out": 0.3, "plan": training.Plan(2)}
-    yield Call(training.Experiment, small,
+    yield case(training.Experiment, small,
                {"grammar": "named", "samples": "int", "held_out": "number", "plan": "object",
                 "distinct": "flag", "noise": "named", "network": "named"},
                {"samples": [1, HUGE], "held_out": [0, 1, -1], "noise": [{"foo": 1}], "network": [{"foo": 1}],
                 "grammar": [{}]})
     tiny = dict(dim=8, heads=2, ff=8, encoders=1, decoders=1, dropout=0.)
-    yield Call(training.run_experiment,
+    yield case(training.run_experiment,
                {"experiment": training.Experiment(**small, network=tiny), "folder": folder/"run",
                 "device": "cpu"},
                {"experiment": "object", "folder": "path", "device": "device"} | PLAN, WRONG, RIGHT)
@@ -350,73 +355,73 @@ def observable_calls():
     beliefs = posterior(GRAMMAR, NOISE.log_evidence(X_T, 0.5))
     pair = {"levels_a": LEVELS, "levels_b": LEVELS}
     some = [LEVELS[:2], [*LEVELS[:2], LEAVES[:2]], [*LEVELS[:2], LEAVES.float()]]
-    yield Call(observables.reconstruction, {"beliefs": beliefs.levels, "levels": LEVELS},
+    yield case(observables.reconstruction, {"beliefs": beliefs.levels, "levels": LEVELS},
                {"beliefs": "list", "levels": "list"},
                {"beliefs": [beliefs, LEVELS, [x * NAN for x in beliefs.levels]],
                 "levels": [*some, beliefs.levels, [*LEVELS[:2], LEAVES + 4]]})
     for function in (observables.level_agreement, observables.changed_latents):
-        yield Call(function, pair, {"levels_a": "list", "levels_b": "list"},
+        yield case(function, pair, {"levels_a": "list", "levels_b": "list"},
                    {"levels_a": [*some, LEAVES], "levels_b": some})
-    yield Call(observables.mean_se, {"x": torch.ones(4)}, {"x": "object"},
+    yield case(observables.mean_se, {"x": torch.ones(4)}, {"x": "object"},
                {"x": [torch.ones(0), torch.tensor(1.), torch.ones(2, dtype=torch.complex64)]},
                fine={"x": [torch.ones(2)]})
-    yield Call(observables.mean_by, {"table": CURVES, "by": "t", "value": "mean"},
+    yield case(observables.mean_by, {"table": CURVES, "by": "t", "value": "mean"},
                {"table": "frame", "by": "object", "value": "choice"},
                {"by": ["nothing", ["nothing"], []], "value": ["nothing"]})
     t = np.linspace(0, 1, 5)
     fall = 1 - t
-    yield Call(observables.transition, {"t": t, "curve": fall, "se": 0 * t + 0.1, "resamples": 4},
+    yield case(observables.transition, {"t": t, "curve": fall, "se": 0 * t + 0.1, "resamples": 4},
                {"t": "numbers", "curve": "numbers", "se": "optional numbers", "high": "number",
                 "low": "number", "seed": "int", "resamples": "int"},
                {"t": [t[::-1], t * NAN], "curve": [fall * NAN, fall[:3]], "se": [-t, t * NAN], "high": [-1],
                 "low": [2], "resamples": [1, HUGE]}, {"high": [None], "low": [None]})
-    yield Call(observables.first_passage, {"x": t + 1, "y": t, "level": 0.5},
+    yield case(observables.first_passage, {"x": t + 1, "y": t, "level": 0.5},
                {"x": "numbers", "y": "numbers", "level": "number"},
                {"x": [t, t[::-1] + 1], "y": [t[:2], t * NAN]},
                fine={"x": [3], "y": [3]})
-    yield Call(observables.regimes, {"t": t, "kept": fall, "se": 0 * t + 0.1, "n_classes": 4},
+    yield case(observables.regimes, {"t": t, "kept": fall, "se": 0 * t + 0.1, "n_classes": 4},
                {"t": "numbers", "kept": "numbers", "se": "numbers", "n_classes": "int"},
                {"t": [t[::-1]], "kept": [fall * NAN, fall[:3]], "se": [-t], "n_classes": [1]})
     frame = {"curves": [CURVES[["t", "se"]], CURVES.assign(se=0.), CURVES.assign(t="x"),
                         CURVES.assign(mean=NAN), CURVES.assign(depth=0.5), CURVES[:13]]}
-    yield Call(observables.crossings, {"curves": CURVES}, {"curves": "frame", "seed": "int"}, frame)
-    yield Call(observables.scaling_collapse, {"curves": CURVES, "s": 2, "window": 30.},
+    yield case(observables.crossings, {"curves": CURVES}, {"curves": "frame", "seed": "int"}, frame)
+    yield case(observables.scaling_collapse, {"curves": CURVES, "s": 2, "window": 30.},
                {"curves": "frame", "s": "int", "window": "number", "start": "object", "degree": "int"},
                frame | {"s": [1], "window": [0, -1], "start": [(0.5,), (0.5, "x"), (2., 1.5), [1, NAN]],
                         "degree": [0, HUGE]}, {"start": [None]})
-    yield Call(observables.token_changes, {"x0": LEAVES, "back": LEAVES},
+    yield case(observables.token_changes, {"x0": LEAVES, "back": LEAVES},
                {"x0": "symbols", "back": "symbols"}, {"back": [LEAVES[:, :3]], "x0": [LEAVES.float()]},
                {"x0": [torch.zeros(1, 1, 1, 1, 1, dtype=torch.long)],
                 "back": [torch.zeros(1, 1, 1, 1, 1, dtype=torch.long)]})
     sigma = torch.ones(2, 2, 4)
-    yield Call(observables.change_correlations, {"sigma": sigma, "arity": [2, 2]},
+    yield case(observables.change_correlations, {"sigma": sigma, "arity": [2, 2]},
                {"sigma": "tensor", "arity": "list"},
                {"sigma": [sigma[:1], sigma * NAN], "arity": [[2, 3], [0], [2.5, 2], []]})
-    yield Call(observables.nearest_distance, {"x": LEAVES, "to": LEAVES},
+    yield case(observables.nearest_distance, {"x": LEAVES, "to": LEAVES},
                {"x": "symbols", "to": "symbols", "chunk_size": "int"}, {"to": [LEAVES[:0], LEAVES[:, :3]],
                "chunk_size": [0]})
-    yield Call(observables.grammaticality, {"grammar": GRAMMAR, "x": LEAVES},
+    yield case(observables.grammaticality, {"grammar": GRAMMAR, "x": LEAVES},
                {"grammar": "object", "x": "symbols"}, {"x": [LEAVES + 4, LEAVES[:, :3], LEAVES[:0]]})
-    yield Call(observables.class_entropy, {"classes": CLASSES, "count": 4},
+    yield case(observables.class_entropy, {"classes": CLASSES, "count": 4},
                {"classes": "symbols", "count": "int"},
                {"classes": [[9], torch.tensor([9]), LEAVES], "count": [0, HUGE]})
-    yield Call(observables.score, {"grammar": GRAMMAR, "x": LEAVES, "train": LEAVES},
+    yield case(observables.score, {"grammar": GRAMMAR, "x": LEAVES, "train": LEAVES},
                {"grammar": "object", "x": "symbols", "train": "symbols", "held_out": "symbols",
                 "flips": "int"},
                {"x": [LEAVES[:1], LEAVES + 4, LEAVES[:, :3]], "train": [LEAVES[:0], LEAVES[:, :3]],
                 "flips": [99], "held_out": [LEAVES[:, :3]]}, {"held_out": [None]})
-    yield Call(observables.inverse_participation_ratio, {"process": NOISE, "train": LEAVES, "t": 0.5,
+    yield case(observables.inverse_participation_ratio, {"process": NOISE, "train": LEAVES, "t": 0.5,
                "samples": 4}, {"process": "object", "train": "symbols", "t": "number", "samples": "int",
                "seed": "seed", "chunk_size": "int"},
                {"train": [LEAVES[:0], LEAVES + 4], "t": [1.5], "samples": [1, HUGE], "chunk_size": [0],
                 "process": [BeliefProcess(4)]})
-    yield Call(observables.binned_accuracy, {"denoiser": NET, "process": NOISE, "leaves": LEAVES, "bins": 2},
+    yield case(observables.binned_accuracy, {"denoiser": NET, "process": NOISE, "leaves": LEAVES, "bins": 2},
                {"denoiser": "object", "process": "object", "leaves": "symbols", "bins": "int", "seed": "seed",
                 "batch_size": "int"},
                {"denoiser": ANSWERS, "process": [UNIFORM, BeliefProcess(4)],
                 "leaves": [LEAVES[:1], LEAVES + 4], "bins": [0, HUGE], "batch_size": [0]})
     p = torch.full((2, 4, 4), 0.25)
-    yield Call(observables.ungrammatical_by_level, {"grammar": GRAMMAR, "p": p, "draws": 4},
+    yield case(observables.ungrammatical_by_level, {"grammar": GRAMMAR, "p": p, "draws": 4},
                {"grammar": "object", "p": "logits", "draws": "int", "seed": "seed"},
                {"p": [-p, p * 2, p[:0]], "draws": [0, HUGE]})
 
@@ -429,65 +434,65 @@ def plot_calls(folder):
     more = {"index": [1, HUGE], "of": [0, HUGE], "x": [[0, 1]], "se": [[0, 1], -k]}
     fine = {"label": [None], "index": [0]}
     panel = {"ax": "object"}
-    yield Call(plots.subplots, {}, {"rows": "int", "cols": "int", "nothing_like_it": "flag"},
+    yield case(plots.subplots, {}, {"rows": "int", "cols": "int", "nothing_like_it": "flag"},
                {"rows": [0, HUGE], "cols": [0, HUGE]})
-    yield Call(plots.legend, {"ax": ax}, panel | {"nothing_like_it": "flag"})
-    yield Call(plots.title, {"ax": ax, "text": "a"}, panel | {"text": "text"})
-    yield Call(plots.with_error, {"mean": 0.5, "se": 0.1}, {"mean": "number", "se": "number"}, {},
+    yield case(plots.legend, {"ax": ax}, panel | {"nothing_like_it": "flag"})
+    yield case(plots.title, {"ax": ax, "text": "a"}, panel | {"text": "text"})
+    yield case(plots.with_error, {"mean": 0.5, "se": 0.1}, {"mean": "number", "se": "number"}, {},
                {"mean": [NAN, math.inf], "se": [NAN, math.inf]})
-    yield Call(plots.mean_text, {"values": [1., 2.]}, {"values": "numbers"}, {"values": [np.ones((2, 2))]},
+    yield case(plots.mean_text, {"values": [1., 2.]}, {"values": "numbers"}, {"values": [np.ones((2, 2))]},
                {"values": [[None, 1.]]})
-    yield Call(plots.colours, {"k": 3}, {"k": "int"}, {"k": [0, HUGE]})
-    yield Call(plots.curve, {"ax": ax, "x": k, "mean": k}, panel | {"x": "numbers", "mean": "numbers",
+    yield case(plots.colours, {"k": 3}, {"k": "int"}, {"k": [0, HUGE]})
+    yield case(plots.curve, {"ax": ax, "x": k, "mean": k}, panel | {"x": "numbers", "mean": "numbers",
                "se": "optional numbers", **family, "points": "flag", "join": "flag"}, more, fine)
-    yield Call(plots.prediction, {"ax": ax, "x": k, "y": k},
+    yield case(plots.prediction, {"ax": ax, "x": k, "y": k},
                panel | {"x": "numbers", "y": "numbers", **family}, more, fine)
-    yield Call(plots.critical, {"ax": ax, "x": 0.5},
+    yield case(plots.critical, {"ax": ax, "x": 0.5},
                panel | {"x": "number", "label": "text", "side": "choice"}, fine={"label": [None]})
     two = np.stack([k, k], 1)
-    yield Call(plots.levels_panel, {"ax": ax, "t": k, "mean": two}, panel | {
+    yield case(plots.levels_panel, {"ax": ax, "t": k, "mean": two}, panel | {
         "t": "numbers", "mean": "numbers", "se": "optional numbers", "predicted": "optional numbers",
         "labels": "list"}, {"labels": [["a"]], "se": [k]}, {"labels": [None]})
-    yield Call(plots.collapsed, {"ax": ax, "depth": [1, 2, 3], "x": k, "mean": k}, panel | {
+    yield case(plots.collapsed, {"ax": ax, "depth": [1, 2, 3], "x": k, "mean": k}, panel | {
         "depth": "numbers", "x": "numbers", "mean": "numbers", "se": "optional numbers", "xlabel": "text"},
         {"depth": [[NAN, 1, 2]]})
-    yield Call(plots.against, {"ax": ax, "predicted": k, "measured": k}, panel | {
+    yield case(plots.against, {"ax": ax, "predicted": k, "measured": k}, panel | {
         "predicted": "numbers", "measured": "numbers", "predicted_se": "optional numbers",
         "measured_se": "optional numbers", **family, "mark": "int"}, more, fine | {"mark": [None]})
-    yield Call(plots.agreement, {"ax": ax, "low": 0., "high": 1.}, panel | {
+    yield case(plots.agreement, {"ax": ax, "low": 0., "high": 1.}, panel | {
         "low": "number", "high": "number", "band": "number"}, {"low": [2.], "band": [-1.]})
-    yield Call(plots.differences, {"ax": ax, "names": ["a", "b", "c"], "difference": k}, panel | {
+    yield case(plots.differences, {"ax": ax, "names": ["a", "b", "c"], "difference": k}, panel | {
         "names": "list", "difference": "numbers", "se": "optional numbers", "band": "number"},
-        {"names": [["a"]], "band": [-1.]}, named={"difference": "difference"})
-    yield Call(plots.phase_diagram, {"ax": ax, "x": k, "y": k, "phases": ["critical"] * 3}, panel | {
+        {"names": [["a"]], "band": [-1.]}, {"difference": [[None, 1.]]})
+    yield case(plots.phase_diagram, {"ax": ax, "x": k, "y": k, "phases": ["critical"] * 3}, panel | {
         "x": "numbers", "y": "numbers", "phases": "list", "boundaries": "named"},
         {"phases": [["critical"], ["solid"] * 3], "boundaries": [{"a": 3}, {"a": ([1, 2], [1])}]},
         {"boundaries": [None]})
     levels = [[0], [1, 0], [1, 1, 0, 1]]
-    yield Call(plots.tree, {"ax": ax, "levels": levels, "arity": 2}, panel | {
+    yield case(plots.tree, {"ax": ax, "levels": levels, "arity": 2}, panel | {
         "levels": "list", "arity": "int", "names": "list", "changed": "list", "alpha": "list"},
         {"levels": [LEVELS, [], [[0, 1]], [[0], [1.5, 0], [1, 1, 0, 1]]],
          "arity": [3, 0, [2, 3], GRAMMAR, [2, HUGE]], "names": [["ab"], ["a", "b", "c"]],
          "changed": [[[True]]], "alpha": [[[0.5]], [[2.], [0.5, 0.5], [0.1] * 4]]},
         {"names": [None], "changed": [None], "alpha": [None]})
     panels = torch.eye(4)
-    yield Call(plots.noise, {"axes": ax, "panels": panels}, {
+    yield case(plots.noise, {"axes": ax, "panels": panels}, {
         "axes": "object", "panels": "tensor", "times": "numbers", "names": "list", "truth": "numbers",
         "label": "text"},
         {"panels": [X_T, X_T[0], torch.ones(0, 4)], "names": [["a"]], "times": [[0.1, 0.2], [0.1, "x"]],
          "truth": [[0, 1, 2, 9], [0, 1], [0.5] * 4]},
         {"times": [None], "names": [None, "text"], "truth": [None], "panels": [[[0.5]]]})
-    yield Call(plots.save, {"fig": fig, "path": folder/"a.png"}, {"fig": "object", "path": "path"},
+    yield case(plots.save, {"fig": fig, "path": folder/"a.png"}, {"fig": "object", "path": "path"},
                {"path": ["a.jpg", "", folder, None]})
     plt.close(fig)
 
 
 def protocol_calls():
     "Promises."
-    yield Call(protocols.check_process, {"process": NOISE, "draws": 1000},
+    yield case(protocols.check_process, {"process": NOISE, "draws": 1000},
                {"process": "object", "draws": "int", "seed": "int"}, {"process": [MaskingProcess(1)],
                "draws": [10, HUGE]})
-    yield Call(protocols.check_denoiser, {"model": BAYES, "process": NOISE, "n": 4},
+    yield case(protocols.check_denoiser, {"model": BAYES, "process": NOISE, "n": 4},
                {"model": "object", "process": "object", "n": "int", "batch": "int", "seed": "int"},
                {"model": ANSWERS, "n": [0, HUGE], "batch": [1, HUGE]})
 
@@ -501,83 +506,83 @@ def runs_calls(folder):
     sweep = runs.plan(notebook, {"seed": [1, 2]}, folder/"sweep")
     (folder/"broken.yaml").write_text("grid: [", encoding="utf-8")
     nowhere = [folder/"nowhere", "", None]
-    yield Call(runs.literal, {"text": "3"}, {"text": "text"})
-    yield Call(runs.read_as, {"name": "k", "value": "3", "like": 3},
+    yield case(runs.literal, {"text": "3"}, {"text": "text"})
+    yield case(runs.read_as, {"name": "k", "value": "3", "like": 3},
                {"name": "text", "value": "int", "like": "like"}, fine={"value": [-1]}, named={"value": "k"})
     presets = {"smoke": {"k": 1}, "quick": {"k": 2}}
-    yield Call(runs.settings, {"namespace": {}, "presets": presets},
+    yield case(runs.settings, {"namespace": {}, "presets": presets},
                {"namespace": "named", "presets": "named"}, {"presets": [{}, {"smoke": 3}]})
-    yield Call(lambda k: runs.settings({"k": k}, presets), {"k": 1}, {"k": "int"},
+    yield case(lambda k: runs.settings({"k": k}, presets), {"k": 1}, {"k": "int"},
                fine={"k": [None, -1, 1j, torch.ones(2), Thing()]})  # of what a notebook may hold besides
-    yield Call(runs.provenance, {}, {"device": "device"})
-    yield Call(runs.part, {"function": part_of_nothing, "k": 1}, {"function": "object", "rtol": "number"},
+    yield case(runs.provenance, {}, {"device": "device"})
+    yield case(runs.part, {"function": part_of_nothing, "k": 1}, {"function": "object", "rtol": "number"},
                {"function": [len, lambda: 3, dict], "rtol": [-1]})
-    yield Call(runs.part, {"function": part_of_nothing, "k": 1}, {"nothing_like_it": "flag"})
-    yield Call(runs.code_of, {"home": SimpleNamespace()}, {"home": "object"})
+    yield case(runs.part, {"function": part_of_nothing, "k": 1}, {"nothing_like_it": "flag"})
+    yield case(runs.code_of, {"home": SimpleNamespace()}, {"home": "object"})
     for function in (runs.read_results, runs.read_table):
-        yield Call(function, {"folder" if function is runs.read_results else "file": results},
+        yield case(function, {"folder" if function is runs.read_results else "file": results},
                    {"folder" if function is runs.read_results else "file": "path"},
                    {"folder": nowhere, "file": [*nowhere, folder]})
     done = runs.read_results(results)
-    yield Call(runs.save_results, {"folder": folder/"new", "tables": {"t": table}, "record": {}},
+    yield case(runs.save_results, {"folder": folder/"new", "tables": {"t": table}, "record": {}},
                {"folder": "path", "tables": "named", "record": "named"},
                {"folder": [results/"run.json", ""], "tables": [{"a b": table}, {"t": 3}, {3: table}],
                 "record": [{"a": Thing()}]})
-    yield Call(done.__getitem__, {"name": "t"}, {"name": "choice"}, named={"name": "table"})
+    yield case(done.__getitem__, {"name": "t"}, {"name": "choice"}, named={"name": "table"})
     parts = [runs.part(part_of_nothing, k=1)]
-    yield Call(runs.measure, {"p": SimpleNamespace(show=None, output=str(folder/"m")), "parts": parts},
+    yield case(runs.measure, {"p": SimpleNamespace(show=None, output=str(folder/"m")), "parts": parts},
                {"p": "object", "parts": "list"}, {"parts": [[]], "p": [SimpleNamespace()]})
-    yield Call(runs.parameters_of, {"p": SimpleNamespace(k=1)}, {"p": "object"})
-    yield Call(runs.duration, {"seconds": 3.}, {"seconds": "number"}, {"seconds": [-1]})
-    yield Call(runs.source_note, {"results": done}, {"results": "object", "name": "text"})
-    yield Call(runs.claims_table, {"claims": []}, {"claims": "list"},
+    yield case(runs.parameters_of, {"p": SimpleNamespace(k=1)}, {"p": "object"})
+    yield case(runs.duration, {"seconds": 3.}, {"seconds": "number"}, {"seconds": [-1]})
+    yield case(runs.source_note, {"results": done}, {"results": "object", "name": "text"})
+    yield case(runs.claims_table, {"claims": []}, {"claims": "list"},
                {"claims": [[runs.Claim("a", "b", "c", 0.1, 0.1)], [runs.Claim(1, "b", 1., 0.1, 0.1)]]})
     file = {"notebook": "path"}
     bad = {"notebook": [*nowhere, folder, folder/"plain.ipynb", folder/"broken.yaml"]}
     own = {"notebook": [*nowhere, folder, folder/"broken.yaml"]}
-    yield Call(runs.read_experiment, {"notebook": notebook}, file, bad)
-    yield Call(runs.experiment_of, {"notebook": notebook}, file, own)
-    yield Call(runs.experiments, {"folder": folder/"sweep"}, {"folder": "path"},
+    yield case(runs.read_experiment, {"notebook": notebook}, file, bad)
+    yield case(runs.experiment_of, {"notebook": notebook}, file, own)
+    yield case(runs.experiments, {"folder": folder/"sweep"}, {"folder": "path"},
                {"folder": [notebook, folder/"nowhere", ""]})
-    yield Call(runs.parts_of, {"notebook": notebook, "parameters": {}}, file | {"parameters": "named"}, bad)
-    yield Call(runs.status, {"folder": folder/"sweep", "reference": folder},
+    yield case(runs.parts_of, {"notebook": notebook, "parameters": {}}, file | {"parameters": "named"}, bad)
+    yield case(runs.status, {"folder": folder/"sweep", "reference": folder},
                {"folder": "path", "reference": "path"})
     experiment, = runs.read_experiment(notebook)
-    yield Call(experiment.settings, {"parameters": {}}, {"parameters": "named"},
+    yield case(experiment.settings, {"parameters": {}}, {"parameters": "named"},
                {"parameters": [{"nothing": 1}]}, {"parameters": [None]}, named={"parameters": "parameter"})
-    yield Call(runs.recompute, {"x": experiment, "folder": results, "seconds": 1., "seed": 0},
+    yield case(runs.recompute, {"x": experiment, "folder": results, "seconds": 1., "seed": 0},
                {"x": "object", "folder": "path", "seconds": "number", "seed": "int"},
                {"folder": nowhere, "seconds": [-1]})
     out = {"out": [folder/"out.txt", "", None, notebook]}
-    yield Call(runs.run, {"notebook": notebook, "parameters": {"seed": 0}, "out": folder/"out.ipynb"},
+    yield case(runs.run, {"notebook": notebook, "parameters": {"seed": 0}, "out": folder/"out.ipynb"},
                {"notebook": "path", "parameters": "named", "out": "path", "progress": "flag",
                 "timeout": "number", "nothing_like_it": "flag"},
                own | out | {"parameters": [{"nothing": 1}], "timeout": [-1, 0]},
                {"timeout": [None]}, named={"parameters": "parameter"})
     grid = {"grid": [*nowhere, [], {"nothing": [1]}, [3], {"seed": []}, {"seed": [Thing()]},
                      folder/"broken.yaml"]}
-    yield Call(runs.plan, {"notebook": notebook, "grid": {"seed": [1]}, "out": folder/"s"},
+    yield case(runs.plan, {"notebook": notebook, "grid": {"seed": [1]}, "out": folder/"s"},
                {"notebook": "path", "grid": "path", "out": "path", "parameters": "named"},
                own | grid | {"parameters": [{"nothing": 1}], "out": ["", notebook, None]},
                {"parameters": [None]}, named={"grid": "", "parameters": "parameter"})
-    yield Call(runs.read_grid, {"file": folder/"broken.yaml"}, {"file": "path"}, {"file": nowhere})
+    yield case(runs.read_grid, {"file": folder/"broken.yaml"}, {"file": "path"}, {"file": nowhere})
     listed = {"manifest": sweep}
     for function in (runs.states, runs.collect, runs.save_tables, runs.walk, runs.sweep_manifest,
                      runs.submit):
-        yield Call(function, listed, {"manifest": "path"}, {"manifest": [*nowhere, notebook]})
-    yield Call(runs.collect, listed, {"table": "choice"}, fine={"table": [None]})
+        yield case(function, listed, {"manifest": "path"}, {"manifest": [*nowhere, notebook]})
+    yield case(runs.collect, listed, {"table": "choice"}, fine={"table": [None]})
     wait = {"timeout": [-1, 0]}
-    yield Call(runs.walk, listed, {"indices": "list", "retry": "flag", "timeout": "number", "say": "object",
+    yield case(runs.walk, listed, {"indices": "list", "retry": "flag", "timeout": "number", "say": "object",
                "warm": "flag"}, wait | {"indices": [[99]]},
                {"timeout": [None], "say": [None], "indices": [None]})
     several = {"workers": "int", "retry": "flag", "timeout": "number", "progress": "flag"}
     fine = {"timeout": [None], "workers": [None]}
     wrong = wait | {"workers": [0, HUGE]}
-    yield Call(runs.sweep_manifest, listed, several | {"scheduler": "scheduler"}, wrong, fine)
-    yield Call(runs.sweep, {"notebook": notebook, "grid": {"seed": [1]}, "out": folder/"s2"},
+    yield case(runs.sweep_manifest, listed, several | {"scheduler": "scheduler"}, wrong, fine)
+    yield case(runs.sweep, {"notebook": notebook, "grid": {"seed": [1]}, "out": folder/"s2"},
                several | {"scheduler": "scheduler", "notebook": "path", "out": "path", "parameters": "named"},
                wrong | own, fine | {"parameters": [None]})
-    yield Call(runs.submit, listed, {"chunk": "int", "retry": "flag", "timeout": "number",
+    yield case(runs.submit, listed, {"chunk": "int", "retry": "flag", "timeout": "number",
                "executor": "object", "nothing_like_it": "flag"}, wait | {"chunk": [0]},
                {"timeout": [None], "executor": [None]})
 
