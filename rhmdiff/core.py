@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['shown', 'check_choice', 'check_int', 'check_number', 'check_symbols', 'check_reals', 'check_times', 'checked',
-           'generator', 'spawn', 'draw_index', 'pick_device', 'check_memory', 'set_threads', 'one_thread',
-           'fingerprint', 'ratio_se', 'atomic_path', 'check_writable', 'terminable', 'installed_by', 'arguments',
-           'describe']
+           'generator', 'spawn', 'draw_index', 'pick_device', 'check_device', 'check_memory', 'set_threads',
+           'one_thread', 'fingerprint', 'ratio_se', 'atomic_path', 'check_writable', 'terminable', 'installed_by',
+           'arguments', 'describe']
 
 # %% ../nbs/00_core.ipynb #05faab33
 import contextlib
@@ -305,6 +305,10 @@ def pick_device(device: str | torch.device = "auto") -> torch.device:
     try: return torch.device(device)
     except RuntimeError:
         raise ValueError(f"device={device!r} is not one of auto, cpu, cuda, cuda:0, ...") from None
+
+def check_device(device: str | torch.device) -> None:
+    "A ValueError unless `device` is one of this machine."
+    pick_device(device)
 
 # %% ../nbs/00_core.ipynb #cb961f31
 def check_memory(name: str,            # the argument that the size follows from

@@ -539,7 +539,8 @@ def best_schedule(curve,       # (n,) mean entropy of a hidden token when 0 .. n
                   steps: int,  # at most n
                  ) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
     "The levels at which 'unmask' in so many steps loses the fewest nats. Lavenant & Zanella 2025."
-    h = np.asarray(check_reals("curve", curve), float)
+    check_reals("curve", curve)
+    h = np.asarray(curve, float)
     if h.ndim != 1 or not len(h) or not np.isfinite(h).all():
         raise ValueError(f"curve has shape {h.shape}; (n,) finite numbers are needed")
     n = len(h)

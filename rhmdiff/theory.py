@@ -21,6 +21,7 @@ from scipy.optimize import brentq
 from scipy.sparse.linalg import eigsh
 
 from rhmdiff.core import (
+    check_device,
     check_int,
     check_memory,
     check_number,
@@ -723,9 +724,10 @@ def information_curve(grammar: HierarchicalGrammar,
     samples = check_int("samples", samples, 1)
     process = make_process("masking", grammar)
     if denoiser is None: denoiser = BayesDenoiser(grammar, process)
-    n = grammar.n_leaves
-    check_memory("samples", samples, samples * n * (8 * process.v + 2 * n))
-    x = grammar.sample(samples, seed=spawn(seed, "sequences"))[-1].to(pick_device(device))
+    check_memory("samples", samples, samples * grammar.n_leaves * (8 * process.v + 2 * grammar.n_leaves))
+    check_device(device)
+    x = grammar.sample(samples, seed=spawn(seed, "sequences"))[-1].to(device)
+    n = x.shape[1]
     rank = torch.rand(x.shape, generator=generator(spawn(seed, "order"))).argsort(-1).argsort(-1).to(device)
     entropy, surprise = [], []
     with torch.no_grad(), evaluating(denoiser):
