@@ -286,7 +286,7 @@ def _check_draw(p, g) -> None:
     if not isinstance(g, torch.Generator): raise ValueError(f"g={shown(g)} must be a torch.Generator")
     if g.device.type != p.device.type: raise ValueError(f"g is on {g.device} and p on {p.device}")
     if not p.numel(): return
-    low, high = torch.stack(p.detach().aminmax()).tolist()
+    low, high = (x.item() for x in p.aminmax())
     if not 0 <= low <= high < float("inf"):
         raise ValueError(f"p holds weights from {low} to {high}; finite ones, 0 or more, are needed")
 

@@ -576,7 +576,7 @@ def _check_vectors(x_t: torch.Tensor, v: int) -> torch.Tensor:
     if not isinstance(x_t, torch.Tensor) or not x_t.is_floating_point() or len(shape) != 3 or shape[-1] != v:
         given = f"{getattr(x_t, 'dtype', type(x_t).__name__)} {shape}"
         raise ValueError(f"x_t must be floats of shape (batch, n, {v}), not {given}")
-    if not bool(x_t.detach().sum().isfinite()) and not bool(x_t.isfinite().all()):
+    if not math.isfinite(x_t.detach().sum().item()) and not bool(x_t.isfinite().all()):
         raise ValueError("x_t holds NaN or infinite numbers")
     return x_t
 

@@ -44,9 +44,12 @@ def check_evidence(grammar: HierarchicalGrammar, log_evidence: torch.Tensor) -> 
     plain = e.detach()
     if not len(e): return e
     bound = torch.finfo(e.dtype).max / (4 * n)
-    low, high = torch.stack(plain.aminmax()).tolist()
+    low, high = (x.item() for x in plain.aminmax())
     if -bound <= low and high <= bound: return e
-    if bool(plain.amax(-1).isfinite().all()):
+    best = plain.amax(-1)
+    low = plain.nan_to_num(neginf=0.).amin().item()  # of the finite ones
+    if -bound <= low and high <= bound and best.amin().item() > -math.inf: return e
+    if bool(best.isfinite().all()):
         _check_sums(grammar, plain, bound)
         return e
     faults = {"NaN": e.isnan().any(-1), "+inf": (e == math.inf).any(-1),
