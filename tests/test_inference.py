@@ -129,7 +129,7 @@ def shares(words, weights) -> dict[tuple, float]:
 @settings(parent=many, max_examples=many.max_examples * 2)
 @given(st.data(), st.integers(0, 2**32), st.floats(0, 1), st.floats(-3, 38))
 def test_no_evidence_makes_nan(data, seed, zeros, size):
-    "Evidence of every size that float32 holds, with hard zeros: probabilities or nothing, never NaN."
+    "Evidence of every size that float32 holds, with hard zeros: probabilities, nothing or a refusal, no NaN."
     g = HierarchicalGrammar(data.draw(specs(data.draw(st.sampled_from(FAMILIES)))))
     rng = np.random.default_rng(seed)
     e = np.clip(rng.normal(size=(3, g.n_leaves, g.vocab[-1])) * 10.**size, -3e38, 3e38)
@@ -138,7 +138,11 @@ def test_no_evidence_makes_nan(data, seed, zeros, size):
     e[out] = -math.inf
     for dtype in (torch.float32, torch.float64):
         for path in ("reference", "fast"):
-            beliefs = posterior(g, torch.tensor(e, dtype=dtype), path=path)
+            try: beliefs = posterior(g, torch.tensor(e, dtype=dtype), path=path)
+            except ValueError as why:  # finite values whose sums are not
+                overflows = np.abs(e[np.isfinite(e)]).max() * g.n_leaves > torch.finfo(dtype).max / 4
+                assert "log_evidence" in str(why) and overflows
+                continue
             assert not beliefs.log_z.isnan().any() and not any(l.isnan().any() for l in beliefs.levels)
             assert all((l >= 0).all() and (l.sum(-1) <= 1 + 1e-4).all() for l in beliefs.levels)
 
