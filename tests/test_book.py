@@ -205,7 +205,7 @@ def test_pages_in_a_browser(browser, pages):
         assert not bad, (path.name, seen)
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("theme", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_pages_on_a_phone(browser, pages, book, theme):
     "Nothing sticks out of a narrow window; a figure keeps a size at which it can be read, and scrolls."
     page = browser.new_page(viewport={"width": 390, "height": 844})

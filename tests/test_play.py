@@ -119,8 +119,7 @@ def test_an_example_has_an_address(page):
     first = page.url
     assert show(page, noise="belief", v=16, m=4, s=2, L=4, t=0.62).endswith("chance 0.06, critical 0.80")
     page.goto(first)
-    page.wait_for_timeout(400)
-    assert page.locator("[aria-live]").first.text_content() == told
+    page.wait_for_function("told => document.querySelector('[aria-live]').textContent == told", arg=told)
     show(page, noise="smoke", v=99, m=9999, s=9, L=99, t=0.5)
     state = page.evaluate("play.state")
     assert (state["v"], state["s"]) == (32, 4) and state["s"] ** state["L"] <= 128
