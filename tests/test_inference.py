@@ -130,7 +130,7 @@ def shares(words, weights) -> dict[tuple, float]:
 @settings(parent=many, max_examples=many.max_examples * 2)
 @given(st.data(), st.integers(0, 2**32), st.floats(0, 1), st.floats(-3, 38))
 def test_no_evidence_makes_nan(data, seed, zeros, size):
-    """Evidence of every size that float32 holds, with hard zeros: never NaN, nor nothing where something fits.
+    """Evidence of every size that float32 holds, with hard zeros: no NaN, nor nothing where something fits.
 
     What float32 adds up to less than it holds is refused."""
     g = HierarchicalGrammar(data.draw(specs(data.draw(st.sampled_from(FAMILIES)))))
