@@ -93,13 +93,15 @@ def rules_html(t: Tables, symbols: int = 6,  # of each level, at most
 # %% ../nbs/02_grammar.ipynb #63e69995
 @checked
 def tree_svg(t: Tables, levels: Sequence, widest: int = 32) -> str:
-    "The first derivation of `levels` as an SVG, down to the last level with no more nodes than `widest`."
+    """The first derivation of `levels` as an SVG, down to the last level with no more nodes than `widest`.
+
+    At most the first 40 levels are drawn."""
     check_int("widest", widest, 1, 1024)
     if not len(_check_levels(t, levels)[0]): raise ValueError("levels has no rows; the first is drawn")
     from matplotlib import pyplot as plt  # here, not above: reading a grammar does not need it
 
     from rhmdiff import plots
-    depth = max(l for l, k in enumerate(t.nodes) if k <= widest or l == 0)
+    depth = max(l for l, k in enumerate(t.nodes[:40]) if k <= widest or l == 0)
     names = [[a or "∅" for a in alphabet] for alphabet in t.alphabets[:depth + 1]]
     width = min(7.0, max(2.4, 0.42 * t.nodes[depth] + 1))
     fig, ax = plots.subplots(figsize=(width, 0.55 * (depth + 1)))

@@ -68,7 +68,8 @@ def _check_sums(grammar: HierarchicalGrammar, e: torch.Tensor, bound: float) -> 
         b, i = (largest == largest.max()).nonzero()[0].tolist()
         raise ValueError(f"log_evidence[{b}, {i}] is {e[b, i].max().item():.3g} at best: {grammar.n_leaves} "
                          "positions like it add up to more than a float holds")
-    low = ((e < -bound) & (e > -math.inf)).flatten(1).any(1)
+    behind = e - e.amax(-1, keepdim=True)
+    low = ((behind < -bound) & (e > -math.inf)).flatten(1).any(1)
     if not bool(low.any()): return
     x = e[low]
     chunks = passes.in_chunks(grammar.tables, x)
@@ -76,8 +77,9 @@ def _check_sums(grammar: HierarchicalGrammar, e: torch.Tensor, bound: float) -> 
     found = torch.cat([up(grammar.tables, chunk, torch.amax).log_z > -math.inf for chunk in chunks])
     if bool((fits & ~found).any()):
         row = int(low.nonzero()[(fits & ~found).nonzero()[0]])
-        raise ValueError(f"log_evidence[{row}] has finite values below {-bound:.3g} that every derivation "
-                         f"adds up to less than {e.dtype} holds; larger ones, or -inf, are needed")
+        raise ValueError(f"log_evidence[{row}] has finite values more than {bound:.3g} below the best of "
+                         f"their positions, which every derivation adds up to less than {e.dtype} holds; "
+                         "larger ones, or -inf, are needed")
 
 
 # %% ../nbs/04_inference.ipynb #52b5c857
