@@ -1,14 +1,13 @@
 // A figure that is clicked, or chosen by keyboard, is shown as large as the window allows; a click or Escape closes it.
 document.addEventListener("DOMContentLoaded", () => {
   const dialog = document.createElement("dialog");
-  const large = new Image();
   const frame = document.createElement("button");
   dialog.className = "enlarged";
   dialog.setAttribute("aria-label", "Figure, enlarged");
-  frame.append(large);
   dialog.append(frame);
   document.body.append(dialog);
   dialog.addEventListener("click", () => dialog.close());
+  dialog.addEventListener("close", () => frame.replaceChildren());
   for (const image of document.querySelectorAll(".bd-article figure img, .bd-article .cell_output img")) {
     if (image.closest("a, button")) continue;
     const button = document.createElement("button");
@@ -17,8 +16,7 @@ document.addEventListener("DOMContentLoaded", () => {
     image.replaceWith(button);
     button.append(image);
     button.addEventListener("click", () => {
-      large.src = image.currentSrc || image.src;
-      large.alt = image.alt;
+      frame.replaceChildren(image.cloneNode());
       dialog.showModal();
     });
   }
