@@ -7,6 +7,7 @@ __all__ = ['BINARY_3_LEVEL_GRAMMAR', 'BINARY_5_LEVEL_GRAMMAR', 'VARIABLE_BRANCH_
            'shared_fraction', 'filtered', 'ragged', 'save_json', 'load_json', 'to_nltk', 'from_nltk', 'from_rules']
 
 # %% ../nbs/03_families.ipynb #e7885aa2
+import difflib
 import json
 import random
 from collections import Counter
@@ -372,8 +373,17 @@ def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"
         if isinstance(given, str): raise ValueError(f"{name}={given!r} must be a list")
     roots = [x for x in table if x not in made] if root_symbols is None else list(root_symbols)
     if not roots: raise ValueError("rules make each of their symbols; root_symbols must name the classes")
-    spec = {"root_symbols": roots, "terminal_symbols": [x for x in made if x not in table], "rules": table}
-    return HierarchicalGrammar(spec if root_weights is None else spec | {"root_weights": list(root_weights)})
+    words = [x for x in made if x not in table]
+    spec = {"root_symbols": roots, "terminal_symbols": words, "rules": table}
+    if root_weights is not None: spec["root_weights"] = list(root_weights)
+    try: return HierarchicalGrammar(spec)
+    except ValueError as why: raise ValueError(f"{why}{_misspelt(words, table)}") from None
+
+def _misspelt(words: Sequence[str], table: Mapping) -> str:
+    "A hint at symbols without a rule that look like symbols with one."
+    found = [(x, difflib.get_close_matches(x, list(table), n=1)) for x in words]
+    said = [f"{x!r} has no rule (did you mean {close[0]!r}?)" for x, close in found if close]
+    return f"; {', '.join(said)}" if said else ""
 
 def _listed(symbol, expansions) -> list:
     "The expansions of a symbol."
