@@ -99,8 +99,9 @@ CHANGED = {
         "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
     },
     "predictions": {
-        "shapes": {"shapes": [[4, 2, 2, 3]]}, "noises": {"noises": ["uniform"]}, "grammars": {"grammars": 4},
-        "trees": {"trees": 4}, "size": {"size": 512}, "family_trees": {"family_trees": 10},
+        "shapes": {"shapes": [[4, 2, 2, 3]], "sizes": [256]}, "noises": {"noises": ["uniform"]},
+        "grammars": {"grammars": 4}, "trees": {"trees": 4}, "sizes": {"sizes": [512, 256]},
+        "family_size": {"family_trees": 10, "family_size": 512}, "family_trees": {"family_trees": 10},
         "seed": {"seed": 1},
     },
     "speciation": {
@@ -165,6 +166,15 @@ def test_every_parameter_of_every_experiment_has_a_case():
 @pytest.mark.parametrize("name, parameter", CASES)
 def test_a_changed_parameter_changes_the_tables(name, parameter, store):
     assert not same(tables_of(name, store), tables_of(name, store, **CHANGES[name][parameter]))
+
+
+@pytest.mark.slow
+def test_populations_of_the_families_change_their_tables(store):
+    "They are measured where `family_trees` asks for them, which the smoke preset does not."
+    small, large = (tables_of("predictions", store, noises=["belief"], family_trees=10, family_size=size)
+                    for size in (256, 512))
+    assert not small["families"].predicted.equals(large["families"].predicted)
+    assert small["families"].measured_se.notna().all()
 
 
 def test_the_comparison_sees_a_repetition():
