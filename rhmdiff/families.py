@@ -4,10 +4,12 @@
 
 # %% auto #0
 __all__ = ['BINARY_3_LEVEL_GRAMMAR', 'BINARY_5_LEVEL_GRAMMAR', 'VARIABLE_BRANCH_GRAMMAR', 'GRAMMARS', 'weighted', 'ambiguous',
-           'shared_fraction', 'filtered', 'ragged', 'save_json', 'load_json', 'to_nltk', 'from_nltk', 'from_rules']
+           'shared_fraction', 'filtered', 'ragged', 'varying_tree', 'save_json', 'load_json', 'to_nltk', 'from_nltk',
+           'from_rules']
 
 # %% ../nbs/03_families.ipynb #e7885aa2
 import difflib
+import itertools
 import json
 import random
 from collections import Counter
@@ -251,6 +253,58 @@ def _check_room(vocab: list[int], m: list[int], lengths: list[int]) -> list[dict
                              f"there are {sum(room.values())} of lengths {lengths}")
         rooms.append(room)
     return rooms
+
+# %% ../nbs/03_families.ipynb #c395ce50
+@checked
+def varying_tree(v: int,      # symbols a level, the empty symbol not counted
+                 m: Mapping,  # length -> productions of that length, for every symbol
+                 L: int,      # depth
+                 shares: Mapping | None = None,  # length -> probability of that length; None: equal
+                 n_classes: int | None = None,   # v if None
+                 seed: int | torch.Generator | None = 0,
+                ) -> HierarchicalGrammar:
+    "A random grammar of distinct tuples, with so many productions of each length. Parley et al. 2026."
+    counts = _check_counts(m)
+    probability = _check_shares(shares, counts)
+    vocab, _, _ = random_sizes(v, sum(counts.values()), max(counts), L, n_classes)
+    _check_tuples(vocab, counts)
+    rng = random_stream(seed)
+    names = name_levels(vocab)
+    rules: dict[str, list] = {parent: [] for level in names[:-1] for parent in level}
+    for l, s in itertools.product(range(L), counts):
+        codes = distinct_codes(vocab[l + 1]**s, counts[s] * vocab[l], rng)
+        for k, row in enumerate(unpack_codes(codes, vocab[l + 1], s)):
+            expansion = tuple(names[l + 1][c] for c in row)
+            rules[names[l][k // counts[s]]].append((expansion, probability[s] / counts[s]))
+    return HierarchicalGrammar({"root_symbols": list(names[0]), "terminal_symbols": list(names[-1]),
+                                "rules": rules, "alphabets": [list(a) for a in names]})
+
+# %% ../nbs/03_families.ipynb #3ef62355
+def _check_counts(m: Mapping) -> dict[int, int]:
+    "Productions by length, short ones first, or a ValueError."
+    if not m: raise ValueError("m is empty; productions of one length at least are needed")
+    if len(m) > _MOST_LENGTHS: raise ValueError(f"m has more than {_MOST_LENGTHS} lengths")
+    counts = {check_int(f"m: length {shown(s)}", s, 1, MOST_ARITY): check_int(f"m[{shown(s)}]", count, 1)
+              for s, count in m.items()}
+    return dict(sorted(counts.items()))
+
+def _check_shares(shares: Mapping | None, counts: dict[int, int]) -> dict[int, float]:
+    "The probability of each length, or a ValueError."
+    if shares is None: return {s: 1 / len(counts) for s in counts}
+    if set(shares) != set(counts):
+        raise ValueError(f"shares={shown(shares)} must name the lengths of m, {list(counts)}")
+    given = {s: check_number(f"shares[{s}]", shares[s], 0., 1.) for s in counts}
+    if abs(sum(given.values()) - 1) > 1e-9:
+        raise ValueError(f"shares={shown(shares)} must add up to 1; they add up to {sum(given.values()):g}")
+    return given
+
+def _check_tuples(vocab: list[int], counts: dict[int, int]) -> None:
+    "A ValueError where a level has fewer tuples of a length than its parents need."
+    for l, parents in enumerate(vocab[:-1]):
+        for s, count in counts.items():
+            if count * parents <= vocab[l + 1]**s: continue
+            raise ValueError(f"m[{s}]={shown(count)}: level {l} needs {shown(count * parents)} distinct "
+                             f"tuples of {s}; there are {vocab[l + 1]**s}")
 
 # %% ../nbs/03_families.ipynb #934f5748
 @checked

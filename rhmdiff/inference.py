@@ -4,15 +4,25 @@
 
 # %% auto #0
 __all__ = ['check_evidence', 'log_weights', 'posterior', 'leaf_posterior', 'log_likelihood', 'sample_posterior', 'max_posterior',
-           'level_entropy', 'level_information']
+           'level_entropy', 'level_information', 'SpanBeliefs', 'RootBeliefs', 'inside_outside', 'inside']
 
 # %% ../nbs/04_inference.ipynb #4c077df5
 import math
+from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 
-from .core import check_choice, check_int, checked, generator, one_thread, shown
-from .engine import passes
+from rhmdiff.core import (
+    check_choice,
+    check_int,
+    check_memory,
+    checked,
+    generator,
+    one_thread,
+    shown,
+)
+from .engine import charts, passes
 from .engine.kernels import available, fast_posteriors
 from rhmdiff.engine.passes import (
     Beliefs,
@@ -25,6 +35,7 @@ from rhmdiff.engine.passes import (
     shares,
     up,
 )
+from .engine.tables import Tables
 from .grammar import HierarchicalGrammar
 
 # %% ../nbs/04_inference.ipynb #c9308c26
@@ -244,3 +255,129 @@ def level_information(grammar: HierarchicalGrammar, log_evidence: torch.Tensor,
     flat = log_evidence.new_zeros(1, grammar.n_leaves, grammar.vocab[-1])
     gained = level_entropy(grammar, flat, memory_bytes) - level_entropy(grammar, log_evidence, memory_bytes)
     return gained.mean(0), gained.std(0) / math.sqrt(len(gained))
+
+# %% ../nbs/04_inference.ipynb #3f58f55f
+class SpanBeliefs(NamedTuple):
+    "The exact posterior of strings whose trees are not given."
+    levels: list[torch.Tensor]  # (batch, symbols, n+1, n+1), root first: [b, a, i, j] of tokens i to j-1
+    log_z: torch.Tensor         # (batch,) float64 nats
+
+    @property
+    def roots(self) -> torch.Tensor:
+        "The posterior of the root, (batch, roots)."
+        return self.levels[0].sum((2, 3))
+
+    @property
+    def tokens(self) -> torch.Tensor:
+        "The posterior of each token, (batch, n, v); 0 beyond the end of a string."
+        return self.levels[-1].diagonal(1, 2, 3).mT
+
+class RootBeliefs(NamedTuple):
+    "The exact posterior of the root of strings whose trees are not given."
+    roots: torch.Tensor  # (batch, roots)
+    log_z: torch.Tensor  # (batch,) float64 nats
+
+# %% ../nbs/04_inference.ipynb #02ad3891
+@checked
+def inside_outside(grammar: HierarchicalGrammar,
+                   log_evidence: torch.Tensor,  # (batch, n, v) of tokens; v without the empty symbol
+                   lengths: torch.Tensor | None = None,  # (batch,) tokens of each string; None: n
+                   memory_bytes: int = 2**28,   # working memory, about
+                  ) -> SpanBeliefs:
+    """The exact posterior of every span, and log Z, summed over all trees. Lari & Young 1990.
+
+    Computed in float64; differentiable in the evidence. Work grows with productions times n**3. A string that
+    no derivation makes has log_z = -inf and zero levels. NaN, +inf, a token that is all -inf, or a string so
+    long that its weight leaves float64 raise ValueError."""
+    levels, log_z = zip(*_string_parts(grammar, log_evidence, lengths, memory_bytes, _spans))
+    return SpanBeliefs([torch.cat(level) for level in zip(*levels)], torch.cat(log_z))
+
+@checked
+def inside(grammar: HierarchicalGrammar,
+           log_evidence: torch.Tensor, lengths: torch.Tensor | None = None,  # as for `inside_outside`
+           memory_bytes: int = 2**28) -> RootBeliefs:
+    "The posterior of the root and log Z alone, as `inside_outside` has them, at a third of its work."
+    roots, log_z = zip(*_string_parts(grammar, log_evidence, lengths, memory_bytes, _roots))
+    return RootBeliefs(torch.cat(roots), torch.cat(log_z))
+
+def _string_parts(grammar: HierarchicalGrammar, log_evidence: torch.Tensor, lengths: torch.Tensor | None,
+                  memory_bytes: int, answer: Callable) -> list:
+    "What `answer` says of checked strings, so many at a time as the memory holds."
+    e, lengths = _check_tokens(grammar, log_evidence, lengths)
+    memory_bytes = check_int("memory_bytes", memory_bytes, 1, 2**60)
+    rows = max(1, memory_bytes // (8 * _chart_numbers(grammar, e.shape[1])))
+    parts = list(zip(e.split(rows), lengths.split(rows)))  # one, of no strings, where there are none
+    return [answer(grammar.tables, *part) for part in parts]
+
+def _chart_numbers(grammar: HierarchicalGrammar, n: int) -> int:
+    "Numbers in memory for one string, about: charts, and products for every production of a level."
+    symbols = sum(charts.symbols_of(grammar.tables, l) for l in range(grammar.depth + 1))
+    products = max(w.numel() for w in grammar.tables.weights)
+    return (2 * symbols + 3 * products) * (n + 1)**2
+
+def _spans(t: Tables, e: torch.Tensor, lengths: torch.Tensor) -> tuple[list[torch.Tensor], torch.Tensor]:
+    "The levels and log Z of strings that are checked."
+    rows = torch.arange(len(e), device=e.device)
+    tokens, shift = _tokens_here(t, e, lengths)
+    found = charts.inside(t, tokens)
+    prior = t.prior.to(e.device)
+    z = found[0][rows, :, 0, lengths] @ prior
+    _check_range(t, e > -math.inf, lengths, z.detach())
+    top = torch.zeros_like(found[0])
+    top[rows, :, 0, lengths] = prior / torch.where(z > 0, z, 1.)[:, None]
+    return charts.span_posteriors(t, found, top), z.log() + shift
+
+def _roots(t: Tables, e: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "The posterior of the root and log Z of strings that are checked."
+    tokens, shift = _tokens_here(t, e, lengths)
+    weight = charts.root_weights(t, tokens)[torch.arange(len(e), device=e.device), :, lengths]
+    z = weight.sum(-1)
+    _check_range(t, e > -math.inf, lengths, z.detach())
+    return weight / torch.where(z > 0, z, 1.)[:, None], z.log() + shift
+
+def _tokens_here(t: Tables, e: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    "Scaled likelihoods, 0 beyond the end of each string, and what the scales add to log Z, (batch,)."
+    here = torch.arange(e.shape[1], device=e.device) < lengths[:, None]  # (batch, n)
+    tokens, shift = charts.scaled_tokens(t, e.masked_fill(~here[..., None], 0.))
+    return tokens * here[..., None], (shift * here).sum(-1)
+
+# %% ../nbs/04_inference.ipynb #a2bb74ea
+def _check_tokens(grammar: HierarchicalGrammar, e: torch.Tensor,
+                  lengths: torch.Tensor | None) -> tuple[torch.Tensor, torch.Tensor]:
+    "Evidence (batch, n, v) in float64 and lengths (batch,), or a ValueError about them."
+    v = charts.symbols_of(grammar.tables, grammar.depth)
+    if e.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"log_evidence={shown(e)} must be a float32 or float64 tensor")
+    if e.layout != torch.strided: raise ValueError(f"log_evidence must be a dense tensor, not {e.layout}")
+    if e.ndim != 3 or e.shape[1] < 1 or e.shape[2] != v:
+        raise ValueError(f"log_evidence has shape {tuple(e.shape)}; (batch, tokens, {v}) is needed, "
+                         "without the empty symbol")
+    n = e.shape[1]
+    if lengths is None: lengths = torch.full((len(e),), n, device=e.device)
+    if lengths.shape != (len(e),) or lengths.is_floating_point() or lengths.dtype == torch.bool:
+        raise ValueError(f"lengths={shown(lengths)} must be ({len(e)},) integers")
+    if len(e) and not 1 <= int(lengths.min()) <= int(lengths.max()) <= n:
+        raise ValueError(f"lengths={shown(lengths)} must be from 1 to {n}, the tokens of log_evidence")
+    check_memory("log_evidence", e, _chart_numbers(grammar, n))
+    here = torch.arange(n, device=e.device) < lengths.to(e.device)[:, None]
+    best = e.detach().amax(-1)
+    bad = (here & ~best.isfinite()).nonzero()  # NaN, +inf, or -inf alone
+    if len(bad):
+        b, i = bad[0].tolist()
+        raise ValueError(f"log_evidence[{b}, {i}] is {best[b, i].item()} at best: a finite log-likelihood, "
+                         "or -inf for some symbols, is needed")
+    largest = best.masked_fill(~here, 0.).abs().amax().item() if len(e) else 0.
+    if largest * n > torch.finfo(torch.float64).max:
+        raise ValueError(f"log_evidence holds {largest:.3g}: {n} tokens like it add up to more than a float "
+                         "holds")
+    return e.double(), lengths.long().to(e.device)
+
+def _check_range(t: Tables, possible: torch.Tensor, lengths: torch.Tensor, z: torch.Tensor) -> None:
+    "A ValueError where weights leave float64: too large, or zero although there is a derivation."
+    lost = ~z.isfinite()
+    none = (z == 0).nonzero()[:, 0]
+    if len(none): lost[none] = charts.has_derivation(t, possible[none], lengths[none])
+    if not bool(lost.any()): return
+    b = int(lost.nonzero()[0])
+    raise ValueError(f"log_evidence[{b}]: the weight of a string of {int(lengths[b])} tokens with this "
+                     "evidence is more, or less, than float64 holds")

@@ -16,7 +16,15 @@ from scipy.stats import chisquare
 from rhmdiff.diffusion import make_process
 from rhmdiff.engine.passes import satisfiable
 from rhmdiff.grammar import HierarchicalGrammar
-from rhmdiff.inference import leaf_posterior, level_entropy, max_posterior, posterior, sample_posterior
+from rhmdiff.inference import (
+    inside,
+    inside_outside,
+    leaf_posterior,
+    level_entropy,
+    max_posterior,
+    posterior,
+    sample_posterior,
+)
 from rhmdiff.models import BayesDenoiser, RungDenoiser
 from rhmdiff.observables import mean_se, reconstruction
 
@@ -222,3 +230,58 @@ def test_reference_reconstruction():
     for k, value in known.items():
         mean, se = mean_se(torch.stack(per_grammar[k]))
         assert abs(mean - value) < 5 * se, (k, mean, se)
+
+
+def spans_of(g, levels):
+    "The spans (level, symbol, first token, end) of a derivation, empty symbols left out."
+    rows = indices(g, levels)
+    widths = [int(a != g.empty[-1]) for a in rows[-1]]
+    found = []
+    for l in reversed(range(g.depth + 1)):
+        ends = np.cumsum(widths).tolist()
+        found += [(l, a, end - w, end) for a, w, end in zip(rows[l], widths, ends) if w]
+        if l: widths = np.reshape(widths, (-1, g.arity[l - 1])).sum(1).tolist()
+    return found
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@many
+@given(st.data(), st.integers(0, 2**32), st.sampled_from(["soft", "sharp", "zeros"]))
+def test_strings_without_their_trees_against_enumeration(family, data, seed, kind):
+    "Every span of every derivation that has as many tokens as the string, to 1e-10."
+    spec = data.draw(specs(family))
+    g, every = HierarchicalGrammar(spec), derivations(spec)
+    spans = [spans_of(g, levels) for levels, _ in every]
+    lengths = sorted({len([x for x in found if x[0] == g.depth]) for found in spans})
+    n, v = lengths[-1], g.vocab[-1] - (g.empty[-1] is not None)
+    rng = np.random.default_rng(seed)
+    length = int(rng.choice(lengths))
+    e = rng.normal(size=(1, n, v)) * {"soft": 1, "sharp": 20, "zeros": 2}[kind]
+    if kind == "zeros":
+        out = rng.random(e.shape) < 0.4
+        out[out.all(-1)] = False
+        e[out] = -math.inf
+    told = inside_outside(g, torch.tensor(e), torch.tensor([length]))
+    wanted = [np.zeros(tuple(x.shape[1:])) for x in told.levels]
+    scores = []
+    for (_, p), found in zip(every, spans):
+        tokens = [(i, a) for l, a, i, _ in found if l == g.depth]
+        fits = len(tokens) == length
+        scores.append(math.log(p) + sum(e[0, i, a] for i, a in tokens) if fits else -math.inf)
+    top = max(scores)
+    log_z = top + math.log(sum(math.exp(x - top) for x in scores)) if top > -math.inf else -math.inf
+    assert told.log_z[0] == log_z or abs(told.log_z[0] - log_z) < 1e-10 * max(1, abs(log_z))
+    for score, found in zip(scores, spans):
+        if score == -math.inf: continue
+        for l, a, i, j in found: wanted[l][a, i, j] += math.exp(score - log_z)
+    for got, want in zip(told.levels, wanted): assert np.abs(got[0].numpy() - want).max() < 1e-10
+    alone = inside(g, torch.tensor(e), torch.tensor([length]))
+    assert torch.allclose(alone.roots, told.roots) and alone.log_z.allclose(told.log_z, rtol=1e-12)
+
+
+def test_a_string_too_long_for_float64_is_refused_by_its_length():
+    "A token that tells the grammar's rarest symbol thousands of times weighs more than a float holds."
+    g = HierarchicalGrammar.random(16, 1, 2, 10, seed=0)
+    x = g.sample(1, seed=0)[-1]
+    certain = torch.where(x[..., None] == torch.arange(16), 0., -math.inf)
+    with pytest.raises(ValueError, match="string of 1024 tokens"): inside(g, certain, memory_bytes=2**30)
