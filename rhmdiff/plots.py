@@ -8,7 +8,6 @@ __all__ = ['style', 'subplots', 'legend', 'title', 'with_error', 'mean_text', 'c
 
 # %% ../nbs/01_plots.ipynb #c2867728
 import contextlib
-import reprlib
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,15 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from .core import atomic_path, check_choice, check_int, check_number, check_writable, checked
+from rhmdiff.core import (
+    atomic_path,
+    check_choice,
+    check_int,
+    check_number,
+    check_writable,
+    checked,
+    shown,
+)
 
 # %% ../nbs/01_plots.ipynb #dde4f544
 _STYLE: dict[Any, Any] = {
@@ -88,14 +95,14 @@ def _array(name: str, x) -> np.ndarray:
     "Numbers as a float64 array, or a ValueError."
     try: return np.asarray(x.detach().cpu() if hasattr(x, "detach") else x, float)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name}={reprlib.repr(x)} must be numbers") from None
+        raise ValueError(f"{name}={shown(x)} must be numbers") from None
 
 def _line(**named) -> list[Any]:
     "Each value as a float64 array (k,), or a ValueError."
     out = {name: _array(name, x) for name, x in named.items()}
     for name, x in out.items():
         if named[name] is None or x.ndim != 1:
-            raise ValueError(f"{name}={reprlib.repr(named[name])} must be numbers, (k,)")
+            raise ValueError(f"{name}={shown(named[name])} must be numbers, (k,)")
     return list(out.values())
 
 def mean_text(values) -> str:  # numbers, nan where there is none
@@ -332,7 +339,7 @@ def _symbols(name: str, x) -> np.ndarray:
     "The symbols of a level, (nodes,), or a ValueError."
     read = np.ravel(_array(name, x))
     if not np.isfinite(read).all() or (read != read.round()).any():
-        raise ValueError(f"{name}={reprlib.repr(x)} must hold symbols, which are integers")
+        raise ValueError(f"{name}={shown(x)} must hold symbols, which are integers")
     return read.astype(int)
 
 def _arity(arity) -> list[int]:
@@ -348,7 +355,7 @@ def _check_names(levels: list[np.ndarray], names) -> None:
     if len(names) != len(levels): raise ValueError(f"names has {len(names)} entries for {len(levels)} levels")
     for l, (own, symbols) in enumerate(zip(names, levels)):
         if not hasattr(own, "__len__") or not hasattr(own, "__getitem__"):
-            raise ValueError(f"names[{l}]={reprlib.repr(own)} must be a sequence of names")
+            raise ValueError(f"names[{l}]={shown(own)} must be a sequence of names")
         if len(symbols) and symbols.max() >= len(own):
             raise ValueError(f"names[{l}] has {len(own)} names; levels[{l}] holds the symbol {symbols.max()}")
 
@@ -443,7 +450,7 @@ def _check_panels(panels: list[np.ndarray], times, names, truth) -> None:
     if truth is None: return
     symbols = _line(truth=truth)[0]
     if len(symbols) != n or not set(symbols) <= set(range(v)):
-        raise ValueError(f"truth={reprlib.repr(truth)} must hold {n} symbols, 0 to {v - 1}")
+        raise ValueError(f"truth={shown(truth)} must hold {n} symbols, 0 to {v - 1}")
 
 def _array_type(p) -> np.dtype:
     "The type of numbers of a panel."
