@@ -237,7 +237,7 @@ class RungDenoiser(BayesDenoiser):
 
 # %% ../nbs/06_models.ipynb #95463e8c
 class LocalDenoiser:
-    """The exact posterior of each leaf given the noisy leaves of its subtree of height `height`, and no others.
+    """The exact posterior of each leaf given the noisy leaves of its subtree of height `height` alone.
 
     With `height` = depth it is the exact denoiser; with 0 each leaf is read alone, with its distribution in
     the data. It takes one pass for each distribution that the tops of its subtrees have."""
@@ -278,11 +278,11 @@ def _parts(grammar: HierarchicalGrammar, process: Process,
           ) -> list[tuple[torch.Tensor, BayesDenoiser]]:
     "The exact denoisers of subtrees, each with the nodes that it is for."
     t = grammar.tables
-    below = [x[level:] for x in (t.alphabets, t.rules, t.weights)]
     laws, which = grammar.marginal(level).unique(dim=0, return_inverse=True)
     out = []
     for k, law in enumerate(laws):
-        denoiser = BayesDenoiser(HierarchicalGrammar.of(Tables(*below, law)), process)
+        below = Tables(t.alphabets[level:], t.rules[level:], t.weights[level:], law)
+        denoiser = BayesDenoiser(HierarchicalGrammar.of(below), process)
         out.append(((which == k).nonzero()[:, 0], denoiser))
     return out
 
