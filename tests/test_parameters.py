@@ -100,7 +100,7 @@ CHANGED = {
     },
     "local_denoisers": {
         "shapes": {"shapes": [[4, 2, 2, 2]]}, "noises": {"noises": ["masking"]},
-        "other_depths": {"other_depths": []}, "grammars": {"grammars": 3}, "times": {"times": 4},
+        "other_depths": {"other_depths": [1]}, "grammars": {"grammars": 3}, "times": {"times": 4},
         "tokens": {"tokens": 80}, "levels": {"levels": 5}, "size": {"size": 128},
         "populations": {"populations": 3}, "learned": {"learned": [4, 2, 2, 1]}, "networks": {"networks": 2},
         "reaches": {"reaches": [2]}, "training_steps": {"training_steps": 5}, "batch_size": {"batch_size": 8},
