@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['BayesDenoiser', 'check_floats', 'check_size', 'check_model', 'class_grammar', 'check_classes', 'by_class',
-           'ClassDenoiser', 'RungDenoiser', 'EmpiricalPosterior', 'EmpiricalDenoiser', 'leaf_likelihoods', 'Network',
-           'Attention', 'Perceptron', 'Block', 'Dropout', 'TransformerDenoiser', 'EncoderDecoder', 'UNetDenoiser',
-           'TransformerClassifier', 'evaluating', 'ungrammatical_mass', 'ConstrainedHead', 'SiblingHead', 'GrammarHead',
-           'save_model', 'load_model', 'probe']
+           'ClassDenoiser', 'RungDenoiser', 'LocalDenoiser', 'EmpiricalPosterior', 'EmpiricalDenoiser',
+           'leaf_likelihoods', 'Network', 'Attention', 'Perceptron', 'Block', 'Dropout', 'TransformerDenoiser',
+           'EncoderDecoder', 'UNetDenoiser', 'TransformerClassifier', 'evaluating', 'ungrammatical_mass',
+           'ConstrainedHead', 'SiblingHead', 'GrammarHead', 'save_model', 'load_model', 'probe']
 
 # %% ../nbs/06_models.ipynb #6fda8585
 import abc
@@ -234,6 +234,65 @@ class RungDenoiser(BayesDenoiser):
         if ragged and k < grammar.depth:
             raise ValueError(f"k={k}: a ragged grammar has the rung {grammar.depth} alone")
         super().__init__(filtered(grammar, grammar.depth - k), process)
+
+# %% ../nbs/06_models.ipynb #95463e8c
+class LocalDenoiser:
+    """The exact posterior of each leaf given the noisy leaves of its subtree of height `height` alone.
+
+    With `height` = depth it is the exact denoiser; with 0 each leaf is read alone, with its distribution in
+    the data. It takes one pass for each distribution that the tops of its subtrees have."""
+
+    def __init__(self, grammar: HierarchicalGrammar,  # the distribution of the clean sequences
+                 process: Process,                    # the noise on its leaves
+                 height: int):                        # levels of the subtree that is seen, 0 to the depth
+        _check_fit(grammar, process)
+        self.grammar = grammar
+        self.process = process
+        self.n = grammar.n_leaves
+        self.height = check_int("height", height, 0, grammar.depth)
+        level = grammar.depth - self.height
+        self.tops = grammar.marginal(level)  # (subtrees, symbols) probabilities
+        self.parts = _parts(grammar, process, level) if level < grammar.depth else []
+
+    def probabilities(self, x_t: torch.Tensor, t) -> torch.Tensor:
+        "(batch, n, v): p(x_0[i] | x_t in the subtree of leaf i), whose logarithms are the logits."
+        _check_noisy(x_t, self.n)
+        if not self.height: return _alone(self.process.log_evidence(x_t, t), self.tops)
+        t = check_times(t, len(x_t), x_t.device)
+        subtrees = x_t.unflatten(1, (len(self.tops), -1))
+        answers = []
+        for nodes, denoiser in self.parts:
+            rows = subtrees[:, nodes.to(x_t.device)].flatten(0, 1)
+            p = denoiser.probabilities(rows, t.repeat_interleave(len(nodes)))
+            answers.append(p.unflatten(0, (-1, len(nodes))))
+        order = torch.cat([nodes for nodes, _ in self.parts]).argsort().to(x_t.device)
+        return torch.cat(answers, 1)[:, order].flatten(1, 2)
+
+    def __call__(self, x_t: torch.Tensor, t, x0_hat=None) -> torch.Tensor:
+        "Logits (batch, n, v): log p(x_0[i] | x_t in the subtree). `x0_hat` is not needed, and not read."
+        return _log(self.probabilities(x_t, t))
+
+# %% ../nbs/06_models.ipynb #7440f2a6
+def _parts(grammar: HierarchicalGrammar, process: Process,
+           level: int,  # of the tops of the subtrees
+          ) -> list[tuple[torch.Tensor, BayesDenoiser]]:
+    "The exact denoisers of subtrees, each with the nodes that it is for."
+    t = grammar.tables
+    laws, which = grammar.marginal(level).unique(dim=0, return_inverse=True)
+    out = []
+    for k, law in enumerate(laws):
+        below = Tables(t.alphabets[level:], t.rules[level:], t.weights[level:], law)
+        denoiser = BayesDenoiser(HierarchicalGrammar.of(below), process)
+        out.append(((which == k).nonzero()[:, 0], denoiser))
+    return out
+
+def _alone(evidence: torch.Tensor,  # (batch, n, v)
+           laws: torch.Tensor,      # (n, v) distributions of the leaves
+          ) -> torch.Tensor:        # (batch, n, v)
+    "The posterior of each leaf from its own evidence, which answers alone where the two exclude each other."
+    joint = evidence + laws.to(evidence).log()
+    excluded = (joint == -math.inf).all(-1, keepdim=True)
+    return torch.where(excluded, evidence, joint).softmax(-1)
 
 # %% ../nbs/06_models.ipynb #f75ff9f6
 class EmpiricalPosterior(NamedTuple):

@@ -98,6 +98,14 @@ CHANGED = {
         "single": {"single": {"grammars": 3, "trees": 10}}, "diagram": {"diagram": {"2": [5]}},
         "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
     },
+    "local_denoisers": {
+        "shapes": {"shapes": [[4, 2, 2, 2]]}, "noises": {"noises": ["masking"]},
+        "other_depths": {"other_depths": [1]}, "grammars": {"grammars": 3}, "times": {"times": 4},
+        "tokens": {"tokens": 80}, "levels": {"levels": 5}, "size": {"size": 128},
+        "populations": {"populations": 3}, "learned": {"learned": [4, 2, 2, 1]}, "networks": {"networks": 2},
+        "reaches": {"reaches": [2]}, "training_steps": {"training_steps": 5}, "batch_size": {"batch_size": 8},
+        "lr": {"lr": 1e-3}, "dim": {"dim": 4}, "sequences": {"sequences": 32}, "seed": {"seed": 1},
+    },
     "predictions": {
         "shapes": {"shapes": [[4, 2, 2, 3]], "sizes": [256]}, "noises": {"noises": ["uniform"]},
         "grammars": {"grammars": 4}, "trees": {"trees": 4}, "sizes": {"sizes": [512, 256]},

@@ -105,6 +105,8 @@ def exact_calls():
     batch = {"x_t": "symbols", "t": "times"}
     yield case(BayesDenoiser, pair, kinds, more)
     yield case(models.RungDenoiser, pair | {"k": 1}, kinds | {"k": "int"}, more | {"k": [3, HUGE]})
+    yield case(models.LocalDenoiser, pair | {"height": 1}, kinds | {"height": "int"},
+               more | {"height": [3, HUGE]})
     given = models.ClassDenoiser(GRAMMAR, NOISE, CLASSES)
     yield case(models.ClassDenoiser, pair | {"classes": CLASSES}, kinds | {"classes": "symbols"}, more)
     memory = models.EmpiricalDenoiser(LEAVES, NOISE)
