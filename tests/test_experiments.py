@@ -475,7 +475,7 @@ def test_susceptibility_smoke(tmp_path):
      "shapes[0]=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
     (("-p", "trajectories", "1"), "trajectories=1 must be an integer at least 2"),
     (("-y", "deeper: [5]"), "deeper=5 must be an integer between 1 and 4"),
-    (("-y", "published: [8, 2]"), "published=[8, 2] must be four numbers, v, m, s and L, or none"),
+    (("-y", "published: [8, 2]"), "published=[8, 2] must be four numbers, v, m, s and L"),
 ])
 def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SUSCEPTIBILITY)

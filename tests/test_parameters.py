@@ -109,9 +109,10 @@ CHANGED = {
         "seed": {"seed": 1},
     },
     "susceptibility": {
-        "shapes": {"shapes": [[8, 2, 2]]}, "depths": {"depths": [2]}, "deeper": {"deeper": []},
-        "published": {"published": []}, "noises": {"noises": ["uniform"]}, "compared": {"compared": []},
-        "points": {"points": 4}, "grammars": {"grammars": 2}, "inputs": {"inputs": 3},
+        "shapes": {"shapes": [[8, 2, 2]]}, "depths": {"depths": [2]}, "deeper": {"deeper": [1]},
+        "published": {"published": [8, 2, 2, 3]}, "noises": {"noises": ["uniform"]},
+        "compared": {"compared": [[8, 2, 2]]}, "points": {"points": 4}, "grammars": {"grammars": 2},
+        "inputs": {"inputs": 3},
         "trajectories": {"trajectories": 4}, "deep": {"deep": 5}, "size": {"size": 1024}, "seed": {"seed": 1},
     },
     "unmasking": {
