@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
-           'mean_field_by_depth', 'mean_field_noise_at', 'Prediction', 'population_dynamics',
+           'mean_field_by_depth', 'mean_field_noise_at', 'mean_field_changes', 'Prediction', 'population_dynamics',
            'class_reconstruction_by_depth', 'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise',
            'curvature_time', 'noise_information', 'condensation_time', 'InformationCurve', 'information_curve',
            'unmasking_cost', 'sample_complexity', 'memorization_steps']
@@ -193,6 +193,48 @@ def mean_field_noise_at(fraction: float,  # y in (0, 1), of the way from chance,
         return mean_field_by_depth([eps], v, m, s, L)[0, L] - (1 / v + fraction * (1 - 1 / v))
     if excess(1.) >= 0: return 1.  # a robust tree so deep that the rounding of 1/v grows into knowledge
     return float(brentq(excess, 0, 1, xtol=1e-14))
+
+# %% ../nbs/10_theory.ipynb #a1c0ec5d
+def _children_right(p: np.ndarray,  # (times,) belief in the true symbol of a child, from below it
+                    v: int, m: int, s: int) -> tuple[np.ndarray, np.ndarray]:
+    """The probability that a child is drawn right, and that two are, given that their parent is right, and
+    that it is wrong: (2, times) each."""
+    k = np.arange(s)[:, None]  # right symbols of another production
+    share = np.array([[math.comb(s, j) * (v - 1)**(s - j) / (v**s - 1)] for j in range(s)])
+    weight = share * p**k * ((1 - p) / (v - 1))**(s - k)
+    other = weight.sum(0)
+    one = (weight * k / s).sum(0)
+    two = (weight * k * (k - 1) / (s * (s - 1))).sum(0)
+    given_right = np.stack([p**s + (m - 1) * one, p**s + (m - 1) * two]) / (p**s + (m - 1) * other)
+    possible = np.where(other > 0, other, 1.)  # with no noise no parent is wrong
+    return np.stack([given_right[0], one / possible]), np.stack([given_right[1], two / possible])
+
+@checked
+def mean_field_changes(eps,    # belief noise, numbers in [0, 1]: (times,)
+                       v: int, # symbols
+                       m: int, # productions per symbol
+                       s: int, # symbols per production
+                       L: int, # depth of the tree
+                      ) -> np.ndarray:  # (times, L + 1): [:, h] of two tokens that meet at height h
+    """The mean field's covariance of changes, +1 where a token changes and -1 where not, under belief noise.
+
+    What `observables.change_correlations` measures; at height 0 the variance of a token. After
+    Sclocchi, Favero, Levi, Wyart 2025."""
+    v, m, s = _check_level(v, m, s)
+    known = mean_field_by_depth(eps, v, m, s, L).T
+    right = known[-1]  # the share of nodes that are drawn right, from the root down
+    steps = []
+    for p in known[-2::-1]:
+        one, two = _children_right(p, v, m, s)
+        parent = np.stack([right, 1 - right])
+        right = (one * parent).sum(0)
+        steps.append(((two * parent).sum(0) - right**2, one[0] - one[1]))
+    covariance = [right * (1 - right)]
+    passed = np.ones_like(right)  # from a node to a leaf below it
+    for pair, edge in reversed(steps):
+        covariance.append(pair * passed**2)
+        passed = passed * edge
+    return 4 * np.stack(covariance, 1)
 
 # %% ../nbs/10_theory.ipynb #2e2a6044
 class _Rules(NamedTuple):

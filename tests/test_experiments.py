@@ -460,20 +460,23 @@ SUSCEPTIBILITY = ROOT/"nbs"/"experiments"/"susceptibility.ipynb"
 def test_susceptibility_smoke(tmp_path):
     done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SUSCEPTIBILITY)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert names_in(tmp_path/"results") == ["decays.csv", "parts", "run.json", "susceptibility.csv"]
-    table = pd.read_csv(tmp_path/"results"/"susceptibility.csv")
-    assert len(table) == 16 and (table.chi.dropna() > 0).all()
+    names = ["changes.csv", "classes.csv", "decays.csv", "parts", "run.json", "thresholds.csv", "widths.csv"]
+    assert names_in(tmp_path/"results") == names
+    table = pd.read_csv(tmp_path/"results"/"changes.csv")
+    assert len(table) == 22 * 3 and (table.alone >= 0).all()  # a part is a noise level, of three groups
     record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
-    rows = [part["rows"]["susceptibility"] for part in record["parts"]]
-    assert rows == [[0, 4], [4, 8], [8, 12], [12, 16]]  # a part is a shape, a noise and a depth
+    rows = [part["rows"]["changes"] for part in record["parts"] if "changes" in part["rows"]]
+    assert rows == [[3 * k, 3 * k + 3] for k in range(22)]
     text = shown(tmp_path, SUSCEPTIBILITY)
-    assert "under belief noise the peak of" in text and text.count("image/png") == 2
+    assert "At the critical noise tokens change in blocks" in text and text.count("image/png") == 3
 
 
 @pytest.mark.parametrize("arguments, message", [
     (("-y", "shapes: [[8, 6, 2]]"),
      "shapes[0]=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
     (("-p", "trajectories", "1"), "trajectories=1 must be an integer at least 2"),
+    (("-y", "deeper: [5]"), "deeper=5 must be an integer between 1 and 4"),
+    (("-y", "published: [8, 2]"), "published=[8, 2] must be four numbers, v, m, s and L"),
 ])
 def test_susceptibility_refused_before_any_work(tmp_path, arguments, message):
     done = papermill(tmp_path, "-p", "preset", "smoke", *arguments, notebook=SUSCEPTIBILITY)

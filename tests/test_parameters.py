@@ -118,9 +118,11 @@ CHANGED = {
         "seed": {"seed": 1},
     },
     "susceptibility": {
-        "shapes": {"shapes": [[8, 2, 2]]}, "depths": {"depths": [2]}, "noises": {"noises": ["belief"]},
-        "points": {"points": 3}, "grammars": {"grammars": 2}, "inputs": {"inputs": 2},
-        "trajectories": {"trajectories": 3}, "seed": {"seed": 1},
+        "shapes": {"shapes": [[8, 2, 2]]}, "depths": {"depths": [2]}, "deeper": {"deeper": [1]},
+        "published": {"published": [8, 2, 2, 3]}, "noises": {"noises": ["uniform"]},
+        "compared": {"compared": [[8, 2, 2]]}, "points": {"points": 4}, "grammars": {"grammars": 2},
+        "inputs": {"inputs": 3},
+        "trajectories": {"trajectories": 4}, "deep": {"deep": 5}, "size": {"size": 1024}, "seed": {"seed": 1},
     },
     "unmasking": {
         "shape": {"shape": [5, 2, 2]}, "depths": {"depths": [2]}, "others": {"others": [[3, 3, 2]]},

@@ -394,6 +394,8 @@ THEORY = [
     Call(theory.mean_field_by_depth, dict(eps=[0.5], v=4, m=2, s=2, L=2, n_classes=None),
          LEVEL | dict(L="int", n_classes="int"),
          dict(eps=[*P_VALUES, 0.5, [[0.5]]], L=BEYOND, n_classes=[0], **MORE_LEVEL), dict(n_classes=[None])),
+    Call(theory.mean_field_changes, dict(eps=[0.5], v=4, m=2, s=2, L=2), LEVEL | dict(L="int"),
+         dict(eps=[*P_VALUES, 0.5, [[0.5]]], L=BEYOND, **MORE_LEVEL)),
     Call(theory.mean_field_noise_at, dict(fraction=0.5, v=4, m=2, s=2, L=2),
          LEVEL | dict(fraction="number", L="int"),
          dict(fraction=[0, 1, -1, 2], L=BEYOND, **MORE_LEVEL)),
