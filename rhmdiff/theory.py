@@ -485,7 +485,7 @@ def leaf_messages(process: Process,  # any noise
 
 # %% ../nbs/10_theory.ipynb #411f7b5d
 @checked
-def messages_above(below: torch.Tensor,  # (size, v) float64 on the CPU: messages to nodes whose true symbol is 0
+def messages_above(below: torch.Tensor,  # (size, v) float64 on the CPU: messages if the true symbol is 0
                    m: int,               # productions per symbol
                    s: int,               # symbols per production
                    redraw: bool = False, # the true symbol of each message is drawn from it

@@ -583,7 +583,7 @@ def _level_up(below, m, digits, redraw, state, out):
             total += score
         for a in range(v): out[node, a] /= total
 
-def random_level(below: np.ndarray,     # (size, v) float64 messages to nodes whose true symbol is 0; rows sum to 1
+def random_level(below: np.ndarray,     # (size, v) float64: messages if the true symbol is 0, rows sum to 1
                  m: int, s: int,        # productions of each symbol, symbols of each production
                  redraw: bool,          # draw the true symbol of each message from the message
                  seed: int,
@@ -593,5 +593,5 @@ def random_level(below: np.ndarray,     # (size, v) float64 messages to nodes wh
     digits = np.stack([np.arange(v**s) // v**(s - 1 - j) % v for j in range(s)]).astype(np.int16)
     state = np.array([seed], np.uint64)
     out = np.empty_like(below)
-    with np.errstate(over="ignore"): _level_up(below, m, digits, redraw, state, out)  # it wraps, in Python too
+    with np.errstate(over="ignore"): _level_up(below, m, digits, redraw, state, out)  # integers wrap
     return out
