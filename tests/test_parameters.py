@@ -114,7 +114,8 @@ CHANGED = {
         "trajectories": {"trajectories": 3}, "seed": {"seed": 1},
     },
     "noise_classes": {
-        "shapes": {"shapes": [[8, 3, 2]]}, "noises": {"noises": [["uniform"]]}, "sizes": {"sizes": [512]},
+        "shapes": {"shapes": [[8, 3, 2]]}, "thresholds": {"thresholds": ["belief"]},
+        "noises": {"noises": [["belief", "uniform"]], "thresholds": ["belief"]}, "sizes": {"sizes": [512]},
         "populations": {"populations": 3}, "rough": {"rough": 256}, "near": {"near": 0.01},
         "wide": {"wide": 0.05}, "deepest": {"deepest": 12}, "levels": {"levels": 18},
         "settled": {"settled": 4}, "apart": {"apart": 0.1}, "seed": {"seed": 1},
