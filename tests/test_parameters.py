@@ -118,7 +118,8 @@ CHANGED = {
         "noises": {"noises": [["belief", "uniform"]], "thresholds": ["belief"]}, "sizes": {"sizes": [512]},
         "populations": {"populations": 3}, "rough": {"rough": 256}, "near": {"near": 0.01},
         "wide": {"wide": 0.05}, "deepest": {"deepest": 12}, "levels": {"levels": 18},
-        "settled": {"settled": 4}, "apart": {"apart": 0.1}, "seed": {"seed": 1},
+        "settled": {"settled": 4}, "apart": {"apart": 0.1}, "distances": {"distances": [0.1]},
+        "seed": {"seed": 1},
     },
     "unmasking": {
         "shape": {"shape": [5, 2, 2]}, "depths": {"depths": [2]}, "others": {"others": [[3, 3, 2]]},
