@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
            'mean_field_by_depth', 'mean_field_noise_at', 'mean_field_changes', 'Prediction', 'population_dynamics',
-           'class_reconstruction_by_depth', 'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise',
-           'curvature_time', 'noise_information', 'condensation_time', 'InformationCurve', 'information_curve',
-           'unmasking_cost', 'sample_complexity', 'memorization_steps']
+           'class_reconstruction_by_depth', 'leaf_messages', 'messages_above', 'TypicalGrowth', 'typical_growth',
+           'leaf_covariance', 'signal_to_noise', 'curvature_time', 'noise_information', 'condensation_time',
+           'InformationCurve', 'information_curve', 'unmasking_cost', 'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -34,6 +34,7 @@ from rhmdiff.core import (
     spawn,
 )
 from .diffusion import DiffusionProcess, Process, RaggedProcess, make_process
+from .engine.kernels import random_level
 from .engine.relations import descendant_distribution, marginals, siblings_distribution
 from .grammar import HierarchicalGrammar
 from .inference import log_likelihood
@@ -507,6 +508,43 @@ def class_reconstruction_by_depth(shape,             # (v, m, s, L) of random gr
     def masses(g: torch.Generator) -> list[float]:
         return [_true_mass(above, roots, true) for roots in _ensemble_upward(sizes, process, t, size, g)]
     return _predict(masses, seed, device)
+
+# %% ../nbs/10_theory.ipynb #fe330301
+@checked
+def leaf_messages(process: Process,  # any noise
+                  t: float,          # its level, in [0, 1]
+                  size: int,         # messages
+                  seed: int = 0,
+                 ) -> torch.Tensor:  # (size, v) float64 on the CPU, rows sum to 1
+    "Messages of noisy leaves whose true symbol is 0."
+    if not isinstance(process, Process): _check_fit(process, 0, False)
+    _check_fit(process, process.v, False)
+    t = check_number("t", t, 0., 1.)
+    check_memory("size", size, check_int("size", size, 1) * process.v)
+    g = generator(spawn(check_int("seed", seed), "leaves"))
+    told = _leaf_messages(process, torch.zeros(size, dtype=torch.long), t, g)
+    return told / told.sum(-1, keepdim=True)
+
+# %% ../nbs/10_theory.ipynb #411f7b5d
+@checked
+def messages_above(below: torch.Tensor,  # (size, v) float64 on the CPU: messages if the true symbol is 0
+                   m: int,               # productions per symbol
+                   s: int,               # symbols per production
+                   redraw: bool = False, # the true symbol of each message is drawn from it
+                   seed: int = 0,
+                  ) -> torch.Tensor:     # (size, v), likewise
+    """The population of messages one level up, through random rules, new for each node.
+
+    Two populations of one size and seed meet the same rules, and the same members are drawn. With `redraw`,
+    for a noise whose evidence is a likelihood, the law is the same and its condition is kept."""
+    if below.ndim != 2 or below.dtype != torch.float64 or below.device.type != "cpu" or not len(below):
+        raise ValueError(f"below={shown(below)} must be (size, v) float64 messages on the CPU")
+    _check_ensemble(*_check_level(below.shape[1], m, s), 1)
+    if not bool((below >= 0).all()) or not bool(((below.sum(1) - 1).abs() < 1e-6).all()):
+        raise ValueError(f"below={shown(below)} must hold rows that are not negative and sum to 1")
+    check_memory("below", below.shape, 2 * below.numel())
+    own = spawn(check_int("seed", seed), "level")
+    return torch.from_numpy(random_level(below.contiguous().numpy(), int(m), int(s), redraw, own))
 
 # %% ../nbs/10_theory.ipynb #9f71211b
 def _doubt_above(rules: torch.Tensor,  # (grammars, v, m, s) productions of a level

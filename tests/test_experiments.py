@@ -506,7 +506,7 @@ def test_exponents_smoke(tmp_path):
     record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
     assert [part["rows"]["curves"] for part in record["parts"]] == [[0, 14], [14, 28], [28, 42], [42, 56]]
     text = shown(tmp_path, notebook)
-    assert "Each further level divides the width" in text and text.count("image/png") == 2
+    assert "Each further level divides the width" in text and text.count("image/png") == 3
 
 
 def test_the_reference_run_of_the_exponents_meets_its_target():
@@ -529,7 +529,7 @@ def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, findin
     record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
     assert len(record["parts"]) == parts
     text = shown(tmp_path, notebook)
-    assert finding in text and text.count("image/png") == 2
+    assert finding in text and text.count("image/png") == 3
 
 
 @pytest.mark.parametrize("name, arguments, message", [

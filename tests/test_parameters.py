@@ -124,6 +124,14 @@ CHANGED = {
         "inputs": {"inputs": 3},
         "trajectories": {"trajectories": 4}, "deep": {"deep": 5}, "size": {"size": 1024}, "seed": {"seed": 1},
     },
+    "noise_classes": {
+        "shapes": {"shapes": [[8, 3, 2]]}, "thresholds": {"thresholds": ["belief"]},
+        "noises": {"noises": [["belief", "uniform"]], "thresholds": ["belief"]}, "sizes": {"sizes": [512]},
+        "populations": {"populations": 3}, "rough": {"rough": 256}, "near": {"near": 0.01},
+        "wide": {"wide": 0.05}, "deepest": {"deepest": 12}, "levels": {"levels": 18},
+        "settled": {"settled": 4}, "apart": {"apart": 0.1}, "distances": {"distances": [0.1]},
+        "seed": {"seed": 1},
+    },
     "unmasking": {
         "shape": {"shape": [5, 2, 2]}, "depths": {"depths": [2]}, "others": {"others": [[3, 3, 2]]},
         "depth_of_others": {"depth_of_others": 1}, "grammars": {"grammars": 1}, "tokens": {"tokens": 40},
