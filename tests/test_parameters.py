@@ -98,6 +98,15 @@ CHANGED = {
         "single": {"single": {"grammars": 3, "trees": 10}}, "diagram": {"diagram": {"2": [5]}},
         "diagram_grammars": {"diagram_grammars": 4}, "seed": {"seed": 1},
     },
+    "single_grammars": {
+        "columns": {"columns": {"2": [3]}}, "diagram_grammars": {"diagram_grammars": 9},
+        "close": {"close": [[3, 2, 2]]}, "close_grammars": {"close_grammars": 16}, "levels": {"levels": 5},
+        "shape": {"shape": [8, 2, 2]}, "L": {"L": 1}, "bases": {"bases": 1}, "redraws": {"redraws": 4},
+        "trees": {"trees": 50}, "depths": {"depths": [2]}, "single": {"single": 3},
+        "averaged": {"averaged": 4}, "size": {"size": 32}, "followed": {"followed": [[3, 2, 2, 0.2]]},
+        "height": {"height": 5}, "looked_at": {"looked_at": [4]},
+        "followed_grammars": {"followed_grammars": 3}, "fresh": {"fresh": 256}, "seed": {"seed": 1},
+    },
     "predictions": {
         "shapes": {"shapes": [[4, 2, 2, 3]]}, "noises": {"noises": ["uniform"]}, "grammars": {"grammars": 4},
         "trees": {"trees": 4}, "size": {"size": 512}, "family_trees": {"family_trees": 10},
