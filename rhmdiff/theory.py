@@ -577,7 +577,8 @@ def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, s
     """Growth a level of a doubt and of a hint in the median random grammar, and on average over rules.
 
     In the median grammar 0 where they die out. Products of random linear maps: their typical growth is a
-    Lyapunov exponent, and is not above the average one. `mean_field_slope` at 1 and at 1/v has the exact averages."""
+    Lyapunov exponent, and is not above the average one. `mean_field_slope` at 1 and at 1/v has the exact
+    averages."""
     v, m, s = _check_level(v, m, s)
     L = check_int("L", L, 2, 10_000)
     grammars = check_int("grammars", grammars, 8, 2**28)
