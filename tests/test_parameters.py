@@ -102,7 +102,7 @@ CHANGED = {
         "columns": {"columns": {"2": [3]}}, "diagram_grammars": {"diagram_grammars": 9},
         "close": {"close": [[3, 2, 2]]}, "close_grammars": {"close_grammars": 16}, "levels": {"levels": 5},
         "shape": {"shape": [8, 2, 2]}, "L": {"L": 1}, "bases": {"bases": 1}, "redraws": {"redraws": 4},
-        "trees": {"trees": 50}, "depths": {"depths": [2]}, "single": {"single": 3},
+        "trees": {"trees": 50}, "whole": {"whole": 5}, "depths": {"depths": [2]}, "single": {"single": 3},
         "averaged": {"averaged": 4}, "size": {"size": 32}, "followed": {"followed": [[3, 2, 2], [4, 2, 2]]},
         "noises": {"noises": [0.9, 0.1]},
         "height": {"height": 5}, "looked_at": {"looked_at": [4]},
