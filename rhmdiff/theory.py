@@ -5,9 +5,10 @@
 # %% auto #0
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
            'mean_field_by_depth', 'mean_field_noise_at', 'mean_field_changes', 'Prediction', 'population_dynamics',
-           'class_reconstruction_by_depth', 'leaf_messages', 'messages_above', 'TypicalGrowth', 'typical_growth',
-           'leaf_covariance', 'signal_to_noise', 'curvature_time', 'noise_information', 'condensation_time',
-           'InformationCurve', 'information_curve', 'unmasking_cost', 'sample_complexity', 'memorization_steps']
+           'class_reconstruction_by_depth', 'class_reconstruction_by_height', 'leaf_messages', 'messages_above',
+           'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise', 'curvature_time',
+           'noise_information', 'condensation_time', 'InformationCurve', 'information_curve', 'unmasking_cost',
+           'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -509,6 +510,34 @@ def class_reconstruction_by_depth(shape,             # (v, m, s, L) of random gr
         return [_true_mass(above, roots, true) for roots in _ensemble_upward(sizes, process, t, size, g)]
     return _predict(masses, seed, device)
 
+# %% ../nbs/10_theory.ipynb #b938c948
+@checked
+def class_reconstruction_by_height(grammar: HierarchicalGrammar,
+                                   process: Process,  # any noise
+                                   t: float,          # its level, in [0, 1]
+                                   size: int = 1024,  # messages for each symbol of each level
+                                   seed: int | torch.Generator | None = 0,
+                                   device: str | torch.device = "auto",
+                                  ) -> np.ndarray:    # (L+1,) float64, leaves first
+    """Posterior mass on the true root of the lowest 0 to L levels of a grammar, by one population.
+
+    All symbols of a level are equally probable roots. Exact as `size` grows.
+    Source: Mézard & Montanari 2009, section 14.6."""
+    t = check_number("t", t, 0., 1.)
+    tables = grammar.tables
+    v = tables.vocab[-1]
+    _check_fit(process, v, grammar.empty[-1] is not None)
+    most = max(len(p) * p.numel() for p in tables.probs)
+    check_memory("size", size, check_int("size", size, 1) * (most + sum(x**2 for x in tables.vocab)))
+    g = generator(seed, pick_device(device))
+    levels = [_Rules(rules[None].to(g.device), probs.to(g.device), width)
+              for rules, probs, width in zip(tables.rules, tables.probs, tables.vocab[1:])]
+    symbols = torch.arange(v, device=g.device).repeat_interleave(size)
+    leaves = _leaf_messages(process, symbols, t, g).view(v, size, v)
+    populations = _grammar_upward(levels, leaves, g)[::-1]
+    shares = [(x / x.sum(-1, keepdim=True)).diagonal(dim1=0, dim2=2) for x in populations]
+    return np.array([x.mean().item() for x in shares])
+
 # %% ../nbs/10_theory.ipynb #fe330301
 @checked
 def leaf_messages(process: Process,  # any noise
@@ -580,15 +609,25 @@ def _hint_above(rules: torch.Tensor,  # (grammars, v, m, s) productions of a lev
 
 # %% ../nbs/10_theory.ipynb #b67a2f05
 class TypicalGrowth(NamedTuple):
-    """What a level does to a small disturbance of all leaves of deep grammars.
+    """What a level does to a small disturbance of all leaves of deep grammars; `_se`: standard errors.
 
-    The growth in the median grammar, its standard error, and the share of grammars that shrink it."""
+    The growth in the median grammar, and the share of grammars that shrink it. `_average`: the growth in one
+    level, averaged over fresh rules. `_spread`: the standard deviation of the log of the growth among
+    grammars where it does not die out, a level (of h levels it is sqrt(h) as large); nan where all do."""
     doubt: float
     doubt_se: float
     doubt_shrinks: float
     hint: float
     hint_se: float
     hint_shrinks: float
+    doubt_average: float
+    doubt_average_se: float
+    doubt_spread: float
+    doubt_spread_se: float
+    hint_average: float
+    hint_average_se: float
+    hint_spread: float
+    hint_spread_se: float
 
 def _median(x: torch.Tensor) -> tuple[float, float]:
     "Median of (n,) numbers and its standard error, from the order statistics one binomial error beside it."
@@ -596,6 +635,17 @@ def _median(x: torch.Tensor) -> tuple[float, float]:
     middle, off = len(x) / 2, math.sqrt(len(x)) / 2
     low, high = ordered[max(0, math.floor(middle - off))], ordered[min(len(x) - 1, math.ceil(middle + off))]
     return x.median().item(), (high - low).item() / 2
+
+def _mean(x: torch.Tensor) -> tuple[float, float]:
+    "Mean and standard error of (n,) uncorrelated numbers."
+    if len(x) < 2: return math.nan, math.nan
+    return x.mean().item(), x.std().item() / math.sqrt(len(x))
+
+def _deviation(x: torch.Tensor) -> tuple[float, float]:
+    "Standard deviation of (n,) numbers, and its standard error from their fourth moment."
+    if len(x) < 4 or x.std() < 1e-9: return math.nan, math.nan
+    squares = (x - x.mean())**2
+    return x.std().item(), squares.std().item() / math.sqrt(len(x)) / (2 * x.std().item())
 
 # %% ../nbs/10_theory.ipynb #38df0ee1
 @checked
@@ -605,10 +655,11 @@ def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, s
                    seed: int = 0,
                    device: str | torch.device = "auto",
                   ) -> TypicalGrowth:
-    """Growth a level of a doubt and of a hint in the median random grammar; 0 where they die out.
+    """Growth a level of a doubt and of a hint in the median random grammar, and on average over rules.
 
-    `mean_field_slope` at 1 and at 1/v has the growths averaged over grammars. Products of random linear maps:
-    their typical growth is a Lyapunov exponent, and is not above the average one."""
+    In the median grammar 0 where they die out. Products of random linear maps: their typical growth is a
+    Lyapunov exponent, and is not above the average one. `mean_field_slope` at 1 and at 1/v has the exact
+    averages."""
     v, m, s = _check_level(v, m, s)
     L = check_int("L", L, 2, 10_000)
     grammars = check_int("grammars", grammars, 8, 2**28)
@@ -623,14 +674,25 @@ def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, s
         rules = _distinct_tuples(grammars, v, m, s, g)
         for k, (above, x) in enumerate(zip((_doubt_above, _hint_above), states)):
             new = above(rules, x)
-            size = (new if k == 0 else new.diagonal(dim1=1, dim2=2)).flatten(1).sum(1).clamp(min=0.)
+            size = (new if k == 0 else new.diagonal(dim1=1, dim2=2)).flatten(1).sum(1)
+            size = size.where(size > 1e-12, 0.)  # what is smaller is rounding
             logs[k, l] = size.log()
-            states[k] = new / size.clamp(min=1e-300)[:, None, None]
-    found: list[float] = []
-    for log in logs.cpu():
-        growth = log[L // 2:].mean(0).exp()
-        found += [*_median(growth), (log.sum(0) < 0).double().mean().item()]
-    return TypicalGrowth(*found)
+            states[k] = torch.where(size > 0, 1 / size, 0.)[:, None, None] * new
+    found = [_growth_found(log) for log in logs.cpu()]
+    return TypicalGrowth(*found[0][:3], *found[1][:3], *found[0][3:], *found[1][3:])
+
+def _growth_found(log: torch.Tensor,  # (L, grammars): log of the growth in each level, -inf from death on
+                 ) -> list[float]:
+    "What `TypicalGrowth` says of a doubt or of a hint."
+    upper = log[len(log) // 2:]
+    living = torch.cat([torch.ones_like(log[:1]), log[:-1].exp()]) > 0
+    # random rules treat all symbols alike: whatever the state, its size grows by one number on average
+    average = _mean(log[living].exp())
+    drift = upper.mean(0)
+    spread, spread_se = _deviation(drift[drift.isfinite()])
+    scale = math.sqrt(len(upper))
+    return [*_median(drift.exp()), (log.sum(0) < 0).double().mean().item(), *average, spread * scale,
+            spread_se * scale]
 
 # %% ../nbs/10_theory.ipynb #e174ee64
 @checked

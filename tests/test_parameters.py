@@ -106,6 +106,16 @@ CHANGED = {
         "reaches": {"reaches": [2]}, "training_steps": {"training_steps": 5}, "batch_size": {"batch_size": 8},
         "lr": {"lr": 1e-3}, "dim": {"dim": 4}, "sequences": {"sequences": 32}, "seed": {"seed": 1},
     },
+    "single_grammars": {
+        "columns": {"columns": {"2": [3]}}, "diagram_grammars": {"diagram_grammars": 9},
+        "close": {"close": [[3, 2, 2]]}, "close_grammars": {"close_grammars": 16}, "levels": {"levels": 5},
+        "shape": {"shape": [8, 2, 2]}, "L": {"L": 1}, "bases": {"bases": 1}, "redraws": {"redraws": 4},
+        "trees": {"trees": 50}, "whole": {"whole": 5}, "depths": {"depths": [2]}, "single": {"single": 3},
+        "averaged": {"averaged": 4}, "size": {"size": 32}, "followed": {"followed": [[3, 2, 2], [4, 2, 2]]},
+        "noises": {"noises": [0.9, 0.1]},
+        "height": {"height": 5}, "looked_at": {"looked_at": [4]},
+        "followed_grammars": {"followed_grammars": 3}, "fresh": {"fresh": 256}, "seed": {"seed": 1},
+    },
     "predictions": {
         "shapes": {"shapes": [[4, 2, 2, 3]], "sizes": [256]}, "noises": {"noises": ["uniform"]},
         "grammars": {"grammars": 4}, "trees": {"trees": 4}, "sizes": {"sizes": [512, 256]},

@@ -402,6 +402,10 @@ THEORY = [
     Call(theory.population_dynamics, ENSEMBLE, PREDICT, dict(shape=SHAPE, **MORE_PREDICT)),
     Call(theory.population_dynamics, ENSEMBLE | dict(shape=G), PREDICT, MORE_PREDICT),
     Call(theory.class_reconstruction_by_depth, ENSEMBLE, PREDICT, dict(shape=[*SHAPE, G], **MORE_PREDICT)),
+    Call(theory.class_reconstruction_by_height,
+         dict(grammar=G, process=MASKING, t=0.5, size=16, seed=0, device="cpu"),
+         dict(grammar="object", process="object", t="number", size="int"),
+         dict(grammar=NO_GRAMMAR, seed=SEEDS, **MORE_PREDICT | dict(size=[0, HUGE, 10**400]))),
     *(Call(lambda shape, f=f: f(shape, MASKING, 0.5, 16), dict(shape=(3, 2, 2, 2)), {}, dict(shape=INSIDE),
            {},
            dict(shape=""))
