@@ -512,6 +512,20 @@ def test_exponents_smoke(tmp_path):
     assert "Each further level divides the width" in text and text.count("image/png") == 3
 
 
+def test_the_reference_run_of_the_noise_classes_meets_its_target():
+    "The committed reference: critical noises to 0.0015 at most, from both sides; likelihoods share one mass."
+    folder = ROOT/"book"/"reference"/"noise_classes"
+    brackets = pd.read_csv(folder/"brackets.csv")
+    middle = (brackets.rises + brackets.falls) / 2
+    assert (brackets.falls - brackets.rises).max() < 0.0016
+    assert set(brackets.noise) == {"belief", "masking", "uniform", "gaussian"}
+    assert middle.groupby(brackets.noise).sem().max() < 0.0015
+    held = pd.read_csv(folder/"held.csv").query("v == 16 and level > 30")
+    mass = held.groupby(["noise", "number"]).mass.mean().groupby("noise").mean()
+    assert mass[["masking", "uniform", "gaussian", "mixed 0.5"]].sub(0.4005).abs().max() < 0.001
+    assert abs(mass["belief"] - 0.288) < 0.001
+
+
 def test_the_reference_run_of_the_exponents_meets_its_target():
     "The committed reference: eight depths of four noises, both sides; those of the data have small errors."
     table = pd.read_csv(ROOT/"book"/"reference"/"exponents"/"curves.csv")
