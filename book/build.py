@@ -48,7 +48,9 @@ LONG = ("nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/07_sampling",
 ANSWERS = {"phase_transition": "fig-class", "universality": "fig-factors",
            "learned_transition": "fig-half-levels", "memorization": "fig-crossing", "depth": "fig-depth",
            "sample_complexity": "fig-gap-by-size", "rules": "fig-excess",
-           "unmasking": "fig-information", "unknown_tree": "fig-unknown-tree"}
+           "unmasking": "fig-information", "unknown_tree": "fig-unknown-tree",
+           "noise_classes": "fig-fixed-laws", "single_grammars": "fig-origin",
+           "local_denoisers": "fig-local-denoisers"}
 
 
 @dataclass(frozen=True)
