@@ -433,9 +433,11 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     yield "changelog.md", (ROOT/"CHANGELOG.md").read_bytes()
     for name in ("CITATION.cff", "LICENSE"): yield name, (ROOT/name).read_bytes()
     answers = {}
+    measured = {}
     for page in [*executed, *plain]:
         nb = merged(page, executed[page]) if page in executed else read_json(ROOT/page.notebook)
         name = Path(page.name).name
+        if page.experiment: measured[page.name] = nb
         if page.experiment and name in ANSWERS:
             answers[name] = nb
             yield f"runs/answers/{name}.png", figure(nb, ANSWERS[name])
@@ -445,7 +447,7 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
     numbers = remembered(store/"findings.json", executed[front].name, lambda: findings(results))
     config = yaml.safe_load((BOOK/"_config.yml").read_text(encoding="utf-8"))
     said = {name: answer(nb) for name, nb in answers.items()}
-    said["claims"] = claims([answers[name] for name in ANSWERS])
+    said["claims"] = claims([measured[name] for name in contents() if name in measured])
     config["sphinx"]["config"]["myst_substitutions"] = {"phase_transition": numbers, "answers": said}
     yield "_config.yml", yaml.safe_dump(config).encode()
     listed = listed_states(store/"executed")
