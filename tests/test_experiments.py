@@ -546,7 +546,7 @@ def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, findin
     record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
     assert len(record["parts"]) == parts
     text = shown(tmp_path, notebook)
-    assert finding in text and text.count("image/png") == 3
+    assert finding in text and text.count("image/png") == 2
 
 
 @pytest.mark.parametrize("name, arguments, message", [
