@@ -295,12 +295,13 @@ def test_outputs_are_merged_into_the_notebook_as_it_stands(build, tmp_path, monk
 
 
 def test_answers_are_the_words_of_the_pages(build):
-    "Three sentences after the note, decimals and bold kept; the tables of claims under one head."
+    "Three sentences after the note, decimals and bold kept; the tables of claims alone, under one head."
     said = "A note.\n\n**It is 0.5 $P$.** Then 1.2 more. A third. A fourth."
     head = "| claim | here |\n| --- | --- |"
     def shows(tag, markdown):
         return code("x", [tag]) | {"outputs": [{"data": {"text/markdown": markdown}}]}
-    pages = [{"cells": [shows("finding", said), shows("claims", f"{head}\n| {k} | 1 |")]} for k in "ab"]
+    pages = [{"cells": [shows("finding", said), shows("claims", f"{head}\n| {k} | 1 |\n\nWords.")]}
+             for k in "ab"]
     assert build.answer(pages[0]) == "**It is 0.5 $P$.** Then 1.2 more. A third."
     assert build.claims([{"cells": []}, *pages]) == f"{head}\n| a | 1 |\n| b | 1 |"
 
