@@ -373,7 +373,8 @@ def answer(nb: dict, sentences: int = 3) -> str:
 
 def claims(notebooks: list[dict]) -> str:
     "What the literature claims and these pages find, as one table."
-    tables = [[line for line in tagged(nb, "claims").splitlines() if line.startswith("|")] for nb in notebooks]
+    said = [tagged(nb, "claims").splitlines() for nb in notebooks]
+    tables = [[line for line in lines if line.startswith("|")] for lines in said]
     head = next((lines[:2] for lines in tables if lines), [])
     return "\n".join(head + [line for lines in tables for line in lines[2:]])
 
