@@ -296,7 +296,7 @@ def inside_outside(grammar: HierarchicalGrammar,
 def inside(grammar: HierarchicalGrammar,
            log_evidence: torch.Tensor, lengths: torch.Tensor | None = None,  # as for `inside_outside`
            memory_bytes: int = 2**28) -> RootBeliefs:
-    "The posterior of the root and log Z alone, as `inside_outside` has them, at a third of its work."
+    "The posterior of the root and log Z alone, as `inside_outside` has them, without its pass down."
     roots, log_z = zip(*_string_parts(grammar, log_evidence, lengths, memory_bytes, _roots))
     return RootBeliefs(torch.cat(roots), torch.cat(log_z))
 

@@ -280,7 +280,7 @@ def test_strings_without_their_trees_against_enumeration(family, data, seed, kin
 
 
 def test_a_string_too_long_for_float64_is_refused_by_its_length():
-    "A token that tells the grammar's rarest symbol thousands of times weighs more than a float holds."
+    "So many certain tokens weigh more, against chance, than a float holds."
     g = HierarchicalGrammar.random(16, 1, 2, 10, seed=0)
     x = g.sample(1, seed=0)[-1]
     certain = torch.where(x[..., None] == torch.arange(16), 0., -math.inf)
