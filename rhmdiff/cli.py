@@ -157,6 +157,7 @@ def _say_replaced(folder: Path, p) -> None:
     what = "their tables are replaced, their parts are kept"
     click.echo(f"{folder} holds results of other parameters ({', '.join(other)}): {what}", err=True)
 
+# %% ../nbs/13_cli.ipynb #eff40cc3
 def _would_run(name: str, notebook: Path, parameters: Mapping, out: Path) -> None:
     "Say which parts a run would make, and for how long."
     from rhmdiff import runs
@@ -179,6 +180,7 @@ def _would_run(name: str, notebook: Path, parameters: Mapping, out: Path) -> Non
     guess = f", about {runs.duration(sum(told) * len(left) / len(told))}" if told else ""
     click.echo(f"{len(parts)} parts, {len(parts) - len(left)} there, {len(left)} to make{guess}")
 
+# %% ../nbs/13_cli.ipynb #318d06dd
 def _there(folder: Path, parts: list) -> set[str]:
     "The keys of the parts that a folder has."
     from rhmdiff.engine.parts import PartStore
@@ -206,6 +208,7 @@ class _Sweep(click.Group):
 def sweep() -> None:
     "Run a notebook with many parameters: plan, run, status, table."
 
+# %% ../nbs/13_cli.ipynb #4a64bc12
 _MANIFEST = click.argument("manifest", type=click.Path(exists=True))
 
 @sweep.command(epilog=CODES)
@@ -240,6 +243,7 @@ def plan(source: str, grid: tuple, given: tuple, preset: str | None, out: Path) 
     for entry in made.entries: click.echo(f"{entry.index:4d}  {entry.key}  {entry.label}")
     click.echo(f"{len(made.entries)} runs in {made.file}")
 
+# %% ../nbs/13_cli.ipynb #d98bcbc4
 def _complete(folder: Path) -> set[str]:
     "The keys of the complete runs of the manifest in a folder, if there is one."
     from rhmdiff import runs
@@ -291,6 +295,7 @@ def run_sweep(manifest: str, index: int | None, chunk: int, workers: int | None,
         runs.walk(made, chosen, retry, timeout, say=lambda x: click.echo(_told(made, x)))
         _report(made, chosen)
 
+# %% ../nbs/13_cli.ipynb #96d0d86b
 def _told(made, x) -> str:
     "A line about a run."
     from rhmdiff import runs
@@ -459,6 +464,7 @@ def checkout(folder: Path) -> Path:
     raise ValueError(f"folder={str(folder)!r} lies in no checkout of the repository, which has "
                      f"{' and '.join(_CHECKOUT)}: clone it and call rhm new there")
 
+# %% ../nbs/13_cli.ipynb #a888efb1
 @rhm.command(epilog=CODES)
 @click.argument("name")
 @click.option("--title", help="Of its page; by default NAME as words.")
@@ -486,6 +492,7 @@ def new(name: str, title: str | None, dry_run: bool) -> None:
                f"  rhm run {name if _is_ours(here) else shown} --preset smoke\n"
                f"  make reference EXP={name}  # once it is committed")
 
+# %% ../nbs/13_cli.ipynb #1c8052d3
 def _write_all(texts: Mapping[Path, str]) -> None:
     "Write all of some files, or none."
     from rhmdiff.core import atomic_path

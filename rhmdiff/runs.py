@@ -227,6 +227,7 @@ def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of ro
         raise ValueError(f"{function.__name__} reads {names}, the parameters; pass it what it needs")
     return Part(function, arguments, found.hash, rtol)
 
+# %% ../nbs/11_runs.ipynb #be069af9
 @cache
 def _names_of_cells(cells: tuple[str, ...]) -> Names: return names_of("notebook", cells)
 
@@ -255,6 +256,7 @@ def _cells_with_functions(function: Callable) -> list[str]:
     files = dict.fromkeys(x.__code__.co_filename for x in beside if x.__globals__ is function.__globals__)
     return ["".join(linecache.getlines(file)) for file in files]
 
+# %% ../nbs/11_runs.ipynb #95fb50c3
 def _calls(home: Names, name: str) -> list[tuple[str, ast.Call]]:
     "The calls of `runs.name` in a source, each with the name that its statement makes."
     statements = {id(x): (made, x) for made, nodes in home.made.items() for x in nodes}
@@ -520,6 +522,7 @@ class Experiment:
         "Hashes of what its tables depend on."
         return code_of(names_of("notebook", _cells(self.notebook)))
 
+# %% ../nbs/11_runs.ipynb #03c28771
 def read_experiment(notebook: str | Path) -> list[Experiment]:
     "The experiment of a notebook, and its variants. A ValueError where the notebook is none."
     _check_notebook(notebook)
@@ -545,6 +548,7 @@ def _value(home: Names, name: str) -> dict:
     for node in home.made.get(name, []): exec(compile(ast.Module([node], []), name, "exec"), made)
     return made.get(name, {})
 
+# %% ../nbs/11_runs.ipynb #364d34d3
 def experiments(folder: str | Path | None = None) -> dict[str, Experiment]:
     "All experiments in a folder by name; without one, those of the repository that this library lies in."
     if folder is not None:
@@ -630,6 +634,7 @@ def recompute(x: Experiment,
     rows = [_compared(parts[y["key"]], y, results) for y in _slice(known, usual, seconds, seed)]
     return pd.DataFrame(rows)
 
+# %% ../nbs/11_runs.ipynb #9b0999e8
 def _slice(entries: list[dict], usual: float, seconds: float, seed: int) -> list[dict]:
     "Entries in random order, as many as fit; the shortest one if none does."
     order = np.random.default_rng(spawn(seed, "slice")).permutation(len(entries))
@@ -639,6 +644,7 @@ def _slice(entries: list[dict], usual: float, seconds: float, seed: int) -> list
         if sum(map(cost, chosen)) + cost(entries[k]) <= seconds: chosen.append(entries[k])
     return chosen or [min(entries, key=cost)]
 
+# %% ../nbs/11_runs.ipynb #d15899cc
 def _compared(part: Part, entry: dict, results: Results) -> dict:
     "Make a part again, and hold it against its rows."
     with tempfile.TemporaryDirectory() as d:
@@ -719,6 +725,7 @@ def run(notebook: str | Path,    # an experiment, or another notebook
     _notebooks.execute(notebook, parameters, out, timeout, progress, **kernel)
     return Run(out, folder, parameters, time.monotonic() - start)
 
+# %% ../nbs/11_runs.ipynb #8dfdb56c
 def _check_timeout(timeout) -> None:
     "A ValueError unless `timeout` is None or a number of seconds above 0."
     if timeout is not None: check_number("timeout", timeout, 1e-9, 1e9)
@@ -844,6 +851,7 @@ class Outcome:
     seconds: float = 0.
     error: str = ""
 
+# %% ../nbs/11_runs.ipynb #c7a9c651
 def _manifest(manifest) -> Manifest:
     "A manifest, or that of a file or a folder."
     if isinstance(manifest, Manifest): return manifest
@@ -919,6 +927,7 @@ def _make_notebook(manifest: Manifest, entry: Entry, timeout: float | None, warm
     if not _is_done(manifest, entry):
         raise RunError("the tables are not those of this manifest: its code or its parameters were others")
 
+# %% ../nbs/11_runs.ipynb #2a525d9d
 def _may_use_gpu(manifest: Manifest, entry: Entry) -> bool:
     "False for an experiment that has no parameter `device`, or the value cpu."
     experiment = experiment_of(manifest.notebook)
@@ -968,6 +977,7 @@ def _varied(manifest: Manifest, entry: Entry, taken: Iterable[str]) -> dict:
     flat = {k: json.dumps(x) if isinstance(x, (list, dict)) else x for k, x in values.items()}
     return {f"parameter_{k}" if k in taken else k: x for k, x in flat.items()}
 
+# %% ../nbs/11_runs.ipynb #4c2434b4
 def collect(manifest: str | Path | Manifest,
             table: str | None = None,         # a name; None for all tables, with a column `table`
            ) -> pd.DataFrame:
@@ -1000,6 +1010,7 @@ def _all_tables(manifest: Manifest, entry: Entry, about: dict, tables: Mapping) 
     rows = [x for name in tables for x in _one_table(about | {"table": name}, {name: tables[name]})]
     return rows or [pd.DataFrame([about])]
 
+# %% ../nbs/11_runs.ipynb #0e764acd
 def save_tables(manifest: str | Path | Manifest) -> list[Path]:
     "Write what `states` and `collect` say as CSV: runs.csv, and a file for each table in `tables`."
     made = _manifest(manifest)
@@ -1038,6 +1049,7 @@ def _check_sweep(scheduler, workers: int | None, timeout: float | None) -> None:
     if not isinstance(scheduler, str) or not scheduler.strip("\0"):
         raise ValueError(f"scheduler={scheduler!r} must be the address of a Dask cluster, or a Client")
 
+# %% ../nbs/11_runs.ipynb #e2396fef
 @checked
 def sweep_manifest(manifest: str | Path | Manifest, scheduler=None, workers: int | None = None,
                    retry: bool = False, timeout: float | None = None, progress: bool = True) -> pd.DataFrame:

@@ -697,6 +697,7 @@ def _chunks(batch: Batch, task: _Task, rows: int) -> list[_Chunk]:
         parents = _shares(noised.unflatten(1, (-1, task.grammar.arity[-1])).any(-1))
     return [_Chunk(Batch(*part[:-2]), *part[-2:]) for part in chunked([*batch, share, parents], rows)]
 
+# %% ../nbs/08_training.ipynb #3aa64212
 def _truth(batch: Batch, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits (batch, k, symbols) and what they should say, (batch, k): n leaves, or 1 class.
 
@@ -718,6 +719,7 @@ def _check_logits(logits, batch: Batch, v: int) -> None:
     if batch.labels is not None and (len(shape) != 2 or shape[0] != leaves[0]):
         raise ValueError(f"model returned {shape}; logits (batch, n_classes) are needed")
 
+# %% ../nbs/08_training.ipynb #8b018d5f
 def _objective(logits: torch.Tensor, chunk: _Chunk, task: _Task) -> torch.Tensor:
     "The chunk's part of what is minimised, nats."
     _check_logits(logits, chunk.batch, task.process.v)
