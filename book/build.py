@@ -12,6 +12,7 @@ import argparse
 import ast
 import base64
 import hashlib
+import io
 import json
 import math
 import multiprocessing as mp
@@ -121,9 +122,9 @@ def _weight(page: Page) -> tuple:
 
 @cache
 def library_hash() -> str:
-    "A hash of the library's code, without comments and docstrings, and of the pins."
+    "A hash of the library's code without comments and docstrings, of the pins, of how figures are shown."
     from rhmdiff.engine.reach import normal_form
-    digest = hashlib.sha256((ROOT/"constraints.txt").read_bytes())
+    digest = hashlib.sha256((ROOT/"constraints.txt").read_bytes() + (BOOK/"kernel.py").read_bytes())
     for path in sorted((ROOT/"rhmdiff").rglob("*.py")):
         if path.stem == "_modidx": continue
         digest.update(normal_form(ast.parse(path.read_text(encoding="utf-8"))).encode())
@@ -169,7 +170,8 @@ def execute(page: Page, out: Path) -> float:
     "Execute `page` into the notebook `out`; what an experiment measures goes beside it. Seconds taken."
     from rhmdiff.runs import run
     say(f"started {page.name}")
-    how = {"server": kernel_server(), "env": {} if page.experiment else {"IN_TEST": "1"}}
+    env = {"IPYTHONDIR": str(ROOT/out.parent/"ipython")} | ({} if page.experiment else {"IN_TEST": "1"})
+    how = {"server": kernel_server(), "env": env}
     os.chdir(ROOT if page.experiment else (ROOT/page.notebook).parent)  # library pages as under nbdev_test
     try: return run(ROOT/page.notebook, page.parameters, ROOT/out, **how).seconds
     except KeyboardInterrupt: os._exit(1)  # its kernel has ended; no other page is begun
@@ -185,6 +187,13 @@ def kernel_server():
     files = [path.relative_to(ROOT).with_suffix("") for path in sorted((ROOT/"rhmdiff").rglob("[a-z]*.py"))]
     modules = [*(".".join(file.parts) for file in files), "matplotlib.pyplot", "pytest", "torch._dynamo"]
     return KernelServer(modules, {}, "rhmdiff.runs:status", str(ROOT/"nbs"/"experiments"))
+
+
+def configure_kernels(folder: Path) -> None:
+    "Write the folder that kernels take their configuration from."
+    target = folder/"profile_default"/"ipython_kernel_config.py"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(BOOK/"kernel.py", target)
 
 
 def errors_to(log: Path) -> None:
@@ -226,7 +235,7 @@ def execute_all(pages: list[Page], store: Path, jobs: int) -> dict[Page, Path]:
     say(f"{len(pages) - len(due)} executed pages kept, {len(due)} to execute, {jobs} at a time")
     if not due: return out
     log = store/"log.txt"
-    store.mkdir(parents=True, exist_ok=True)
+    configure_kernels(store/"ipython")
     with ProcessPoolExecutor(
         jobs, mp.get_context("spawn"), initializer=errors_to, initargs=(log.resolve(),)
     ) as pool:
@@ -340,11 +349,48 @@ def merged(page: Page, executed: Path) -> dict:
     nb = read_json(ROOT/page.notebook)
     done = read_json(executed)
     for cell, ran in zip(code_cells(nb), code_cells(done), strict=True):
-        cell |= {"outputs": ran["outputs"], "execution_count": ran["execution_count"]}
+        outputs = [with_one_image(output) for output in ran["outputs"]]
+        cell |= {"outputs": outputs, "execution_count": ran["execution_count"]}
     told = "\n".join(f"{name} = {literal(x)}" for name, x in page.told.items())
     cell = {"cell_type": "code", "id": "told", "metadata": {"tags": ["injected-parameters"]}, "source": told,
             "outputs": [], "execution_count": None}
     return {**nb, "cells": [*nb["cells"], cell] if told else nb["cells"]}
+
+
+SVG_MOST = 150_000  # characters: a figure with more, of thousands of points, is shown as PNG
+PIXELS = 120        # of the page an inch of a figure, so that letters of nine points are as large as its text
+
+
+def with_one_image(output: dict) -> dict:
+    "An output that holds a figure as SVG and as PNG with the better one, at the size that the page gives it."
+    data = output.get("data", {})
+    if "image/svg+xml" not in data or "image/png" not in data: return output
+    svg = compact("".join(data["image/svg+xml"]))
+    small = len(svg) <= SVG_MOST
+    data = {kind: x for kind, x in data.items() if kind != ("image/png" if small else "image/svg+xml")}
+    if small: return {**output, "data": data | {"image/svg+xml": svg}}
+    png, width = few_colours(base64.b64decode("".join(data["image/png"])))
+    data["image/png"] = base64.b64encode(png).decode()
+    return {**output, "data": data, "metadata": {"image/png": {"width": width}}}
+
+
+def few_colours(png: bytes) -> tuple[bytes, int]:
+    "A PNG of 300 dots an inch with a palette, a third as large; and its width in pixels of the page."
+    from PIL import Image
+    image = Image.open(io.BytesIO(png)).convert("RGBA")
+    made = io.BytesIO()
+    image.quantize(256, Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE).save(made, "PNG", optimize=True)
+    return made.getvalue(), round(image.width * PIXELS / 300)
+
+
+def compact(svg: str) -> str:
+    "An SVG of matplotlib in pixels of the page: without metadata, comments, and digits that nobody sees."
+    unseen = r"<\?xml.*?\?>\s*|<!DOCTYPE.*?>\s*|<metadata>.*?</metadata>\s*|<!--.*?-->\s*"
+    svg = re.sub(unseen, "", svg, flags=re.S)
+    def scaled(match): return f'{match[1]}="{float(match[2]) * PIXELS / 72:.0f}"'
+    svg = re.sub(r'\b(width|height)="([\d.]+)pt"', scaled, svg, count=2)
+    svg = re.sub(r"(?<![\w.#])-?[1-9]\d*\.\d{3,}", lambda match: f"{float(match[0]):.2f}", svg)
+    return re.sub(r"\s+", " ", re.sub(r'<g id="[^"]*"', "<g", svg)).replace("> <", "><")
 
 
 def literal(x) -> str:
@@ -362,11 +408,12 @@ def titled(page: Page, nb: dict) -> dict:
     return nb
 
 
-def figure(nb: dict, label: str) -> bytes:
-    "The PNG that the cell with a label shows."
+def figure(nb: dict, label: str) -> tuple[str, bytes]:
+    "The image that the cell with a label shows: how its file's name ends, and what is in it."
     cell = next(c for c in code_cells(nb) if f"label: {label}\n" in "".join(c["source"]))
-    images = [o["data"]["image/png"] for o in cell["outputs"] if "image/png" in o.get("data", {})]
-    return base64.b64decode("".join(images[0]))
+    images = [output["data"] for output in cell["outputs"] if "data" in output]
+    svg, png = ([x[kind] for x in images if kind in x] for kind in ("image/svg+xml", "image/png"))
+    return ("svg", "".join(svg[0]).encode()) if svg else ("png", base64.b64decode("".join(png[0])))
 
 
 def tagged(nb: dict, tag: str) -> str:
@@ -452,7 +499,8 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
         if page.experiment: measured[page.name] = nb
         if page.experiment and name in ANSWERS:
             answers[name] = nb
-            yield f"runs/answers/{name}.png", figure(nb, ANSWERS[name])
+            kind, image = figure(nb, ANSWERS[name])
+            yield f"runs/answers/{name}.{kind}", image
         yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
     front = next(p for p in executed if p.name == "nbs/experiments/phase_transition")
     results = results_of(front, executed[front])

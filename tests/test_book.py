@@ -1,5 +1,7 @@
 """The book: complete, its links whole, no error in a browser; how it is put together, and kept."""
+import base64
 import importlib.util
+import io
 import json
 import re
 import shutil
@@ -9,7 +11,7 @@ import sys
 import time
 from functools import partial
 from pathlib import Path
-from urllib.parse import unquote, urldefrag, urlsplit
+from urllib.parse import quote_plus, unquote, urldefrag, urlsplit
 
 import pytest
 import yaml
@@ -92,7 +94,7 @@ def test_experiments_show_what_ran(pages, root):
     found = experiment_pages(pages)
     assert {"phase_transition", "phase_transition_thesis", "phase_transition_quick"} <= set(found)
     for name, page in found.items():
-        images = [e for e in page.find_all("img") if e["src"].endswith(".png")]
+        images = page.select("div.cell_output img")
         captioned = images and all(e.find_parent("figure") for e in images)
         assert captioned, f"{name}: figures without a caption"
         shown = dict(re.findall(r'^(preset|output|show)\b.*?= ("?[\w/]+"?)', page.get_text(), re.M))
@@ -169,6 +171,69 @@ def test_every_entry_of_the_bibliography_is_listed_and_every_citation_known(page
     assert len(keys) == len(set(keys)) == len(entries)
 
 
+def test_every_entry_of_the_bibliography_is_cited(pages, book):
+    linked = {urldefrag(link["href"])[1] for page in pages.values() if body(page)
+              for link in body(page).select('a[href*="references.html#"]')}
+    shown = "div.citation[id], dt[id], [role=doc-biblioentry][id]"
+    entries = body(pages[book/"references.html"]).select(shown)
+    assert entries and not {entry["id"] for entry in entries} - linked
+
+
+def test_every_page_has_a_way_onward(pages):
+    "Pages before or after it; and, but for those of the library, a link to another page in its text."
+    ends = []
+    for path, page in pages.items():
+        if path.stem in FRAME | {"index"}: continue
+        if not page.select("a.right-next[href], a.left-prev[href]"): ends.append((path.name, "order"))
+        if path.parent.name not in ("experiments", "zero", "tutorials"): continue
+        links = (urldefrag(link["href"])[0] for link in body(page).select("a.reference[href]"))
+        if not any(links): ends.append((path.name, "text"))
+    assert not ends, ends
+
+
+# What is shown: figures and tables
+
+def test_figures_are_cited_by_number_and_described(pages):
+    "In the text of their page; what stands for an image is not its caption again."
+    for path, page in pages.items():
+        for figure in body(page).select("figure[id]") if body(page) else []:
+            name = (path.name, figure["id"])
+            assert body(page).select(f'a.reference[href="#{figure["id"]}"]'), (*name, "is not cited")
+            described = figure.find("img")["alt"]
+            caption = figure.find("figcaption").get_text(" ", strip=True)
+            assert len(described) > 15 and described[:40] not in caption, (*name, described)
+
+
+def test_images_of_outputs_are_figures(pages):
+    loose = [(path.name, image["src"]) for path, page in pages.items()
+             for image in page.select("div.cell_output img") if not image.find_parent("figure")]
+    assert not loose
+
+
+def test_a_page_weighs_at_most_a_megabyte(pages):
+    "It and its images; style and scripts are of all pages."
+    heavy = {}
+    for path, page in pages.items():
+        shown = body(page).select("img[src]") if body(page) else []
+        images = {(path.parent/image["src"]).resolve() for image in shown}
+        weight = path.stat().st_size + sum(image.stat().st_size for image in images)
+        if weight > 2**20: heavy[path.name] = weight
+    assert not heavy
+
+
+def test_tables_of_many_rows_are_folded_behind_their_files(pages, root):
+    for path, page in pages.items():
+        for table in page.select("div.cell_output table"):
+            if len(table.select("tbody tr")) <= 12: continue
+            fold = table.find_parent("details", class_="rows")
+            assert fold, (path.name, "has a long table that is open")
+            if path.parent.name != "experiments": continue
+            files = [code.get_text() for code in fold.find("summary").select("code")]
+            assert files, (path.name, "does not name the file of a table")
+            folder = root/"book"/"reference"/path.stem
+            if folder.exists(): assert all((folder/name).exists() for name in files), (path.name, files)
+
+
 def visit(browser, path: Path) -> dict:
     "Open a page from the file system; what went wrong, and what can be seen on it."
     page, faults = browser.new_page(viewport={"width": 1440, "height": 900}), []
@@ -236,11 +301,62 @@ def test_a_figure_is_enlarged_by_mouse_and_by_keyboard(browser, book):
     page.close()
 
 
-def test_search_works_from_the_file_system(browser, book):
-    page = browser.new_page()
-    page.goto((book/"search.html").as_uri() + "?q=posterior", wait_until="load")
-    page.wait_for_selector("#search-results li", timeout=20_000)
+@pytest.mark.parametrize("query, first", [
+    ("phase transition", "nbs/experiments/phase_transition.html"), ("posterior", None),
+    ("susceptibility", "nbs/experiments/susceptibility.html"), ("Bayes gap (c++", None)])
+def test_search_works_from_the_file_system(query, first, browser, book):
+    "Results with excerpts that show what was asked for, the page of that name first, and no error."
+    page, faults = browser.new_page(), []
+    page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
+    page.on("pageerror", lambda e: faults.append(str(e)))
+    page.goto((book/"search.html").as_uri() + f"?q={quote_plus(query)}", wait_until="load")
+    page.wait_for_selector("#search-results li p.context", timeout=20_000)
+    page.wait_for_function("document.querySelector('.search-summary').textContent")
+    items = page.query_selector_all("#search-results li")
+    page.wait_for_function(f"document.querySelectorAll('#search-results .context').length >= {len(items)}")
+    links = [item.query_selector("a").get_attribute("href") for item in items]
+    marks = page.eval_on_selector_all("#search-results mark", "all => all.map(x => x.textContent)")
     page.close()
+    assert not faults and len(marks) >= len(links) / 2
+    assert {mark.lower() for mark in marks} <= set(re.findall(r"\w+", query.lower()))
+    if first: assert urldefrag(links[0])[0] == first
+
+
+# Accessibility, by axe-core
+
+SOME = ("answers", "phase_transition")  # pages of the first tier
+
+
+def wrong_by_axe(browser, paths, theme: str, context: dict) -> list[tuple]:
+    "The serious and critical faults that axe-core finds on pages in a theme."
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    page = browser.new_page(viewport={"width": 1440, "height": 900})
+    page.add_init_script(f"localStorage.setItem('mode', '{theme}'); localStorage.setItem('theme', '{theme}')")
+    found = []
+    for path in paths:
+        page.goto(path.as_uri(), wait_until="load")
+        page.evaluate("window.MathJax?.startup?.promise?.then(() => 0)")
+        for fault in axe.run(page, context).response["violations"]:
+            if fault["impact"] not in ("serious", "critical"): continue
+            found += [(path.stem, fault["id"], node["html"][:200]) for node in fault["nodes"]]
+    page.close()
+    return found
+
+
+@pytest.mark.parametrize("theme", ["light", "dark"])
+@pytest.mark.parametrize("which", ["some", pytest.param("all", marks=pytest.mark.slow)])
+def test_no_page_has_a_serious_fault_of_accessibility(which, theme, browser, pages):
+    "But for code, where every word is an element and takes its time; one page of it stands for all."
+    paths = [path for path, page in pages.items() if body(page)]
+    if which == "some": paths = [path for path in paths if path.stem in SOME]
+    assert not wrong_by_axe(browser, paths, theme, {"exclude": [[".highlight pre"]]})
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("theme", ["light", "dark"])
+def test_code_has_contrast(theme, browser, book):
+    page = book/"nbs"/"engine"/"05_relations.html"
+    assert not wrong_by_axe(browser, [page], theme, {"include": [["main"]]})
 
 
 def test_front_page_numbers_come_from_the_runs(pages, book, root):
@@ -288,10 +404,27 @@ def test_outputs_are_merged_into_the_notebook_as_it_stands(build, tmp_path, monk
     written(tmp_path/"nb.ipynb", text("# new words"), code("p = 1", ["parameters"]), code("p"))
     done = written(tmp_path/"done.ipynb", text("# old words"), code("p = 1", ["parameters"]),
                    code("show = 'results'", ["injected-parameters"]),
-                   code("p", outputs=["1"], execution_count=3))
+                   code("p", outputs=[{"text": "1"}], execution_count=3))
     words, parameters, shown, told_ = build.merged(page, done)["cells"]
-    assert words["source"] == "# new words" and parameters["outputs"] == [] and shown["outputs"] == ["1"]
+    assert words["source"] == "# new words"
+    assert parameters["outputs"] == [] and shown["outputs"] == [{"text": "1"}]
     assert told_["source"] == 'preset = "reference"\ndepths = [2]'
+
+
+def test_a_figure_is_shown_as_svg_unless_it_is_heavy(build):
+    "At one size of its letters, either way; digits and metadata that nobody sees are left out."
+    from PIL import Image
+    made = io.BytesIO()
+    Image.new("RGBA", (300, 150)).save(made, "PNG")
+    png = base64.b64encode(made.getvalue()).decode()
+    svg = ('<?xml version="1.0"?>\n<svg width="72.0pt" height="36pt"><metadata>x</metadata>\n'
+           '<g id="a">\n<path id="p" d="M 1.23456 0.012345"/></g></svg>')
+    def shown(svg): return build.with_one_image({"data": {"image/svg+xml": svg, "image/png": png}})
+    light, heavy = shown(svg), shown(svg + " " + "<g/>" * build.SVG_MOST)
+    assert light["data"] == {"image/svg+xml": '<svg width="120" height="60"><g><path id="p" '
+                             'd="M 1.23 0.012345"/></g></svg>'}
+    assert heavy["data"].keys() == {"image/png"} and heavy["metadata"]["image/png"]["width"] == 120
+    assert build.with_one_image({"text": "x"}) == {"text": "x"}
 
 
 def test_answers_are_the_words_of_the_pages(build):

@@ -227,9 +227,57 @@ def test_a_longer_test_is_folded_behind_what_runs_it(source_read):
 def test_figures_take_their_name_and_caption(source_read):
     png, text_ = {"data": {"image/png": "", "text/plain": ""}}, {"data": {"text/plain": "0.3"}}
     figure = code('#| label: fig-a\n#| fig-cap: "Where $x$: \\"so\\""\nplot()', [text_, png])
-    cell = source_read.readable({"cells": [figure]})["cells"][0]
+    cell = source_read.readable({"cells": [figure]})["cells"][-1]
     assert cell["metadata"]["mystnb"]["figure"] == {"name": "fig-a", "caption": 'Where $x$: "so"'}
     assert cell["source"] == "plot()" and cell["outputs"] == [png]
+
+
+def drawn(name, said="One panel."):
+    "A cell that shows a figure."
+    output = {"data": {"image/svg+xml": "<svg/>", "text/plain": said}}
+    return code(f"#| label: {name}\n#| fig-cap: So.\nplot()", [output])
+
+
+def test_a_figure_is_described_by_what_it_draws(source_read):
+    for said, alt in (("One panel.", "One panel."), ("<Figure size 7x3>", "A figure.")):
+        cell, = source_read.readable({"cells": [drawn("fig-a", said)]})["cells"][-1:]
+        assert cell["metadata"]["mystnb"]["image"] == {"alt": alt}
+
+
+@pytest.mark.parametrize("before, after", [
+    ("It is so.", "It is so ({numref}`fig-a`)."), ("It is **so.**", "It is **so ({numref}`fig-a`).**"),
+    ("The figure below has it.", "{numref}`fig-a` has it."), ("So:", "So ({numref}`fig-a`):"),
+    ("In {numref}`fig-a` and below.", "In {numref}`fig-a` and below.")])
+def test_a_figure_is_cited_in_the_text_before_it(before, after, source_read):
+    shown = source_read.readable({"cells": [text(before), code("x"), drawn("fig-a")]})["cells"]
+    assert [c["source"] for c in shown] == [after, "x", "plot()"]
+
+
+def test_a_figure_is_cited_in_what_a_page_has_found(source_read):
+    found = code("say()", [{"data": {"text/markdown": "A note.\n\n**At 0.5 it is.** And more."}}])
+    said, _ = source_read.readable({"cells": [found, drawn("fig-a")]})["cells"]
+    assert said["outputs"][0]["data"]["text/markdown"] == (
+        "A note.\n\n**At 0.5 it is ({numref}`fig-a`).** And more.")
+
+
+@pytest.mark.parametrize("before", ["## Section", "```\ncode\n```", "| a |\n| - |", "$$x$$"])
+def test_a_figure_below_no_prose_is_cited_by_a_line(before, source_read):
+    shown = source_read.readable({"cells": [text(before), drawn("fig-a")]})["cells"]
+    assert [c["source"] for c in shown] == [before, "{numref}`fig-a` follows.", "plot()"]
+
+
+def test_long_tables_are_folded_behind_the_files_they_are_made_of(source_read):
+    def table(count):
+        rows = "<tr></tr>" * count
+        return {"data": {"text/html": f"<table><thead><tr></tr></thead><tbody>{rows}</tbody></table>"}}
+    cells = [code("def f(x): return of(results['gaps'], x)"), code("a = results['halves']\nb = 3"),
+             code("f(a)", [table(13)]), code("b", [table(13)]), code("f(a)", [table(12)])]
+    shown = source_read.readable({"cells": cells})["cells"]
+    html = [cell["outputs"][0]["data"]["text/html"] for cell in shown[2:]]
+    files = "<code>gaps.csv</code>, <code>halves.csv</code>"
+    assert html[0].startswith(f'<details class="rows"><summary>Table of 13 rows, made of {files}</summary>')
+    assert html[1].startswith('<details class="rows"><summary>Table of 13 rows</summary>')
+    assert html[2].startswith("<table>")
 
 
 def test_parameters_are_shown_as_they_ran(source_read):
@@ -250,9 +298,10 @@ def test_folders_of_the_machine_are_not_shown(source_read):
 
 def test_findings_stand_first_and_code_is_folded(source_read):
     table, png = {"data": {"text/html": "<table>"}}, {"data": {"image/png": ""}}
+    said = {"data": {"text/markdown": "A note.\n\nIt is so."}}
     nb = {"cells": [text("# Title\n\n> A line.\n\nAn introduction."), code("import os"), text("## Section"),
                     code("#| label: fig-a\n#| fig-cap: A.\nplot()", [png], ["finding"]),
-                    code("#| echo: false\nsay()", [], ["finding"]), code("shown()", [table])]}
+                    code("#| echo: false\nsay()", [said], ["finding"]), code("shown()", [table])]}
     shown = source_read.readable(nb, experiment=True)["cells"]
     assert [c["source"] for c in shown] == [
         "# Title\n\n> A line.", "say()", "plot()", "An introduction.", "import os", "## Section", "shown()"]

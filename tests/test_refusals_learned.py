@@ -447,6 +447,7 @@ def plot_calls(folder):
     yield case(plots.mean_text, {"values": [1., 2.]}, {"values": "numbers"}, {"values": [np.ones((2, 2))]},
                {"values": [[None, 1.]]})
     yield case(plots.colours, {"k": 3}, {"k": "int"}, {"k": [0, HUGE]})
+    yield case(plots.noise_look, {"name": "masking"}, {"name": "choice"}, {"name": ["black", ""]})
     yield case(plots.curve, {"ax": ax, "x": k, "mean": k}, panel | {"x": "numbers", "mean": "numbers",
                "se": "optional numbers", **family, "points": "flag", "join": "flag"}, more, fine)
     yield case(plots.prediction, {"ax": ax, "x": k, "y": k},
@@ -486,6 +487,7 @@ def plot_calls(folder):
         {"panels": [X_T, X_T[0], torch.ones(0, 4)], "names": [["a"]], "times": [[0.1, 0.2], [0.1, "x"]],
          "truth": [[0, 1, 2, 9], [0, 1], [0.5] * 4]},
         {"times": [None], "names": [None, "text"], "truth": [None], "panels": [[[0.5]]]})
+    yield case(plots.described, {"fig": fig}, {"fig": "object"})
     yield case(plots.save, {"fig": fig, "path": folder/"a.png"}, {"fig": "object", "path": "path"},
                {"path": ["a.jpg", "", folder, None]})
     plt.close(fig)

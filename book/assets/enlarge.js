@@ -8,6 +8,10 @@ document.addEventListener("DOMContentLoaded", () => {
   document.body.append(dialog);
   dialog.addEventListener("click", () => dialog.close());
   dialog.addEventListener("close", () => frame.replaceChildren());
+  for (const figure of document.querySelectorAll(".bd-article figure")) { // captions that hold for a light page
+    const shades = /\b(light|dark)(er|est)?\b/i.test(figure.querySelector("figcaption")?.textContent ?? "");
+    figure.classList.toggle("shades", shades);
+  }
   for (const image of document.querySelectorAll(".bd-article figure img, .bd-article .cell_output img")) {
     if (image.closest("a, button")) continue;
     const button = document.createElement("button");
