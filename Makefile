@@ -8,12 +8,13 @@ export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 unexport IN_TEST
 
-.PHONY: help env book test lint sync notebooks pytest check reference status readme clean clean-all
+.PHONY: help env book pdf test lint sync notebooks pytest check reference status readme clean clean-all
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make book       the book: install, run one experiment (quick preset), show the results of all, render;'
 	@echo '                prints the path of its front page, and the times of the install and of the book'
+	@echo 'make pdf        the book as one PDF, printed by Chromium: book/_build/rhmdiff.pdf'
 	@echo 'make test       lint, export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
 	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff'
 	@echo 'make check      make test, 2,000 random grammars, the slow tests (which measure a slice of all reference results'
@@ -32,6 +33,9 @@ env: .venv/installed
 
 book: env
 	$(BIN)/python book/build.py
+
+pdf: book
+	$(BIN)/python book/pdf.py
 
 # Each part of `make test` leaves its seconds in .venv/parts.
 timed = @start=$$(date +%s); echo "== $(1)"; $(2) || exit 1; echo "$$(($$(date +%s) - start)) s  $(1)" >> .venv/parts

@@ -17,7 +17,7 @@ if sys.version_info < (3, 11): sys.exit("Python 3.11 or later is needed: make PY
 
 ROOT = Path(__file__).resolve().parent
 BIN = ROOT/".venv"/"bin"
-EXTRAS = ".[fast,run,book,dev]"
+EXTRAS = ".[fast,run,book,pdf,dev]"
 
 # What uv calls a setting of pip, and what it puts between several values.
 NAMES = {"index-url": ("UV_DEFAULT_INDEX", " "), "extra-index-url": ("UV_INDEX", " "),
@@ -35,7 +35,7 @@ IDLE = {"break-system-packages", "cache-dir", "config-file", "disable-pip-versio
 IMPORTED = ("rhmdiff.cli", "rhmdiff.runs", "torch._dynamo", "scipy.stats", "distributed",
             "papermill", "nbclient", "ipykernel.kernelapp", "ipykernel.debugger",
             "jupyter_book.cli.main", "sphinx.cmd.build", "sphinx_book_theme", "sphinx_design",
-            "sphinxcontrib.bibtex", "sphinx_exercise", "myst_nb.sphinx_ext", "jupyter_cache", "bs4",
+            "sphinxcontrib.bibtex", "sphinx_exercise", "myst_nb.sphinx_ext", "jupyter_cache", "bs4", "pypdf",
             "nbdev.test", "pytest", "hypothesis")
 
 

@@ -35,14 +35,19 @@ def book(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def browser():
-    "Headless Chromium; where there is none the test skips, or fails if RHMDIFF_REQUIRE_BROWSER is set."
-    if not CHROMIUM.exists():
-        reason = f"no {CHROMIUM}: on Debian, apt-get install chromium fonts-dejavu-core fonts-liberation"
-        if os.environ.get("RHMDIFF_REQUIRE_BROWSER"): pytest.fail(reason)
-        pytest.skip(reason)
+def chromium() -> Path:
+    "Chromium; where there is none the test skips, or fails if RHMDIFF_REQUIRE_BROWSER is set."
+    if CHROMIUM.exists(): return CHROMIUM
+    reason = f"no {CHROMIUM}: on Debian, apt-get install chromium fonts-dejavu-core fonts-liberation"
+    if os.environ.get("RHMDIFF_REQUIRE_BROWSER"): pytest.fail(reason)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    "A headless Chromium."
     playwright = pytest.importorskip("playwright.sync_api")
     with playwright.sync_playwright() as p:
-        running = p.chromium.launch(executable_path=str(CHROMIUM), args=["--no-sandbox"])
+        running = p.chromium.launch(executable_path=str(chromium), args=["--no-sandbox"])
         yield running
         running.close()
