@@ -307,7 +307,16 @@ def test_findings_stand_first_and_code_is_folded(source_read):
         "# Title\n\n> A line.", "say()", "plot()", "An introduction.", "import os", "## Section", "shown()"]
     assert shown[1]["metadata"]["tags"] == ["finding", "remove-input"]
     prompts = [c["metadata"]["mystnb"]["code_prompt_show"] for c in (shown[2], shown[4], shown[6])]
-    assert prompts == ["The code of this figure", "Code", "The code of this table"]
+    assert prompts == ["The code of this figure", "Imports", "The code of this table"]
+
+
+@pytest.mark.parametrize("source, prompt", [
+    ("x = 1", "Code"), ("def f(): pass\ndef g(): pass", "The code of f, g"),
+    ("def a(): pass\nclass b: pass\ndef c(): pass\ndef d(): pass", "The code of a, b, c and 1 more"),
+    ("results = runs.measure(p, [part])", "The measurement")])
+def test_a_fold_says_what_is_in_it(source, prompt, source_read):
+    shown, = source_read.readable({"cells": [code(source)]}, experiment=True)["cells"]
+    assert shown["metadata"]["mystnb"]["code_prompt_show"] == prompt
 
 
 def test_labels_are_kept_apart_where_a_notebook_makes_two_pages(source_read):

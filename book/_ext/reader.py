@@ -1,7 +1,7 @@
-"""What readers and their tools are given on every page: names of folds, texts to search, a name for images.
+"""What the tools of readers are given: the text of each page to search, and folds called by their labels.
 
-The search page reads the text of a page from a script of its own, because a page that is opened as a file
-cannot read other files.
+The search page reads the text of a page from a script, because a page that is opened as a file cannot read
+other files.
 """
 import json
 from pathlib import Path
@@ -29,10 +29,16 @@ def sections(node: nodes.Element) -> list[tuple[str, str]]:
     return found + [part for child in inside for part in sections(child)]
 
 
+def terms(doctree: nodes.document) -> list[tuple[str, str]]:
+    "The identifiers of the terms of a glossary, with what is said of each."
+    items = [item for item in doctree.findall(nodes.definition_list_item) if item[0].get("ids")]
+    return [(" ".join(item[0]["ids"]), " ".join(words(item).split())) for item in items]
+
+
 def write_text(outdir: Path, name: str, doctree: nodes.document) -> None:
     "Leave the text of a page where the search page finds it."
     top = [child for child in doctree.children if isinstance(child, nodes.section)]
-    parts = [part for child in top for part in sections(child)]
+    parts = [part for child in top for part in sections(child)] + terms(doctree)
     path = outdir/"searchtexts"/f"{name}.js"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(f"searchText({json.dumps(name)}, {json.dumps(parts, ensure_ascii=False)});\n", "utf-8")
@@ -41,8 +47,8 @@ def write_text(outdir: Path, name: str, doctree: nodes.document) -> None:
 def on_page(app, name: str, template: str, context: dict, doctree) -> None:
     if doctree is None: return
     write_text(Path(app.outdir), name, doctree)
-    # a fold is called what is written on it
-    context["body"] = context["body"].replace(' aria-label="Toggle hidden content"', "")
+    body = context["body"].replace(' aria-label="Toggle hidden content"', "")  # its text names a fold
+    context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')  # of a list
 
 
 def setup(app):

@@ -70,11 +70,18 @@ def merge_parameters(defaults: str, injected: str) -> str:
     return "\n".join(lines)
 
 
-def prompt_of(cell: dict, directives: dict) -> str:
-    "The line behind which the code of an experiment's cell is folded."
+def prompt_of(cell: dict, directives: dict, body: list[ast.stmt]) -> str:
+    "The line behind which the code of an experiment's cell is folded: what one finds there."
     if "label" in directives: return "The code of this figure"
-    shows_table = any("text/html" in o.get("data", {}) for o in cell["outputs"])
-    return "The code of this table" if shows_table else "Code"
+    shows_table = any("text/html" in output.get("data", {}) for output in cell["outputs"])
+    if shows_table: return "The code of this table"
+    if body and all(isinstance(n, (ast.Import, ast.ImportFrom)) for n in body): return "Imports"
+    calls = [ast.unparse(n.func) for part in body for n in ast.walk(part) if isinstance(n, ast.Call)]
+    if "runs.measure" in calls: return "The measurement"
+    defined = [n.name for n in body if isinstance(n, (ast.FunctionDef, ast.ClassDef))]
+    if not defined: return "Code"
+    more = f" and {len(defined) - 3} more" if len(defined) > 3 else ""
+    return f"The code of {', '.join(defined[:3])}{more}"
 
 
 def alternative(outputs: list[dict]) -> str:
@@ -133,7 +140,7 @@ def show_code(cell: dict, directives: dict, code: str, experiment: bool) -> None
         elif size > FOLD:
             names = [n.name for n in body if hasattr(n, "name")]
             fold(cell, f"The definition of {', '.join(names) or 'these constants'} ({size} lines)")
-    elif experiment: fold(cell, prompt_of(cell, directives))
+    elif experiment: fold(cell, prompt_of(cell, directives, body))
     if "label" in directives:
         caption = directives.get("fig-cap", "")
         if caption[:1] in "\"'": caption = yaml.safe_load(caption)

@@ -50,10 +50,13 @@
     return line;
   }
 
+  const seen = new Set();
   function explain(item) {
     const link = item.querySelector("a[href]");
     if (!link) return;
     const [address, anchor] = link.getAttribute("href").split("#");
+    if (seen.has(address) && anchor?.startsWith("index-")) return item.remove(); // a page by its word in the index
+    seen.add(address);
     load(address.replace(/\.html$/, "")).then(sections => {
       const own = sections.filter(([ids]) => !anchor || ids.split(" ").includes(anchor)).map(([, text]) => text);
       item.append(excerpt((own.length ? own : sections.map(([, text]) => text)).join(" ")));
