@@ -16,7 +16,7 @@ help:
 	@echo '                prints the path of its front page, and the times of the install and of the book'
 	@echo 'make pdf        the book as one PDF, printed by Chromium: book/_build/rhmdiff.pdf'
 	@echo 'make test       lint, export in sync, notebooks, pytest, a small book in the browser; prints the slowest parts'
-	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff'
+	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff; codespell; prose'
 	@echo 'make check      make test, 2,000 random grammars, the slow tests (which measure a slice of all reference results'
 	@echo '                again), and every page of the full book in the browser'
 	@echo 'make status     every experiment: the state of its reference results, and what they cost'
@@ -47,6 +47,7 @@ test: env
 
 lint: env
 	$(call timed,ruff and mypy,$(BIN)/ruff check . && $(BIN)/mypy)
+	$(call timed,spelling and prose,$(BIN)/codespell && $(BIN)/python tests/prose.py)
 
 sync: env
 	$(call timed,export in sync,$(BIN)/python tests/in_sync.py)

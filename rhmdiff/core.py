@@ -256,7 +256,7 @@ def _check_device(device) -> None:
 
 # %% ../nbs/00_core.ipynb #20defc5a
 def spawn(seed: int, *path: int | str) -> int:
-    "A seed for `path`, e.g. `spawn(0, 'masking', 3)`; streams of different paths are independent."
+    "A seed for `path`, as in `spawn(0, 'masking', 3)`; streams of different paths are independent."
     for p in path:
         if not isinstance(p, (str, Real, type(None))):
             raise ValueError(f"path holds {shown(p)}; numbers and texts are needed")

@@ -457,7 +457,7 @@ def _expansion(symbol, given) -> tuple[tuple, float]:
 
 # %% ../nbs/03_families.ipynb #c1af06d7
 def _spec(roots: str, terminals: str, rules: str) -> dict:
-    "A spec dict from lines 'parent expansion expansion ...', every weight 1."
+    "A spec dict from lines `parent expansion expansion ...`, every weight 1."
     lines = map(str.split, rules.strip().splitlines())
     table = {parent: [(e, 1.0) for e in expansions] for parent, *expansions in lines}
     return {"root_symbols": list(roots), "terminal_symbols": list(terminals), "rules": table}

@@ -176,7 +176,8 @@ def test_what_others_run_for_us_is_what_we_run():
         assert {run.split()[1] for run in runs if run.startswith("make")} <= targets
         assert all(run.startswith(("make ", "git ", ".ci/run")) for run in runs)
     hooks = yaml.safe_load((ROOT/".pre-commit-config.yaml").read_text(encoding="utf-8"))["repos"][0]["hooks"]
-    assert {hook["entry"].split()[0] for hook in hooks} == {"nbdev_clean", "nbdev_export", "ruff"}
+    ours = {"nbdev_clean", "nbdev_export", "ruff", "codespell", "python"}
+    assert {hook["entry"].split()[0] for hook in hooks} == ours
 
 
 def test_every_installed_version_is_pinned():
@@ -190,6 +191,14 @@ def test_every_installed_version_is_pinned():
     extras = project["optional-dependencies"].values()
     named = project["dependencies"] + [d for extra in extras for d in extra]
     assert {re.match(r"[\w.-]+", d)[0].lower().replace("_", "-") for d in named} <= pins
+
+
+def test_small_faults_of_prose_are_found_and_code_is_left_alone():
+    from prose import faults
+    for fault in ("so so", "on\non", "a   gap", "a , b", "a apple", "an town", "e.g. this"):
+        assert len(list(faults(f"Here is {fault} of it."))) == 1, fault
+    right = "Had it had `x   x , a a`, $a a$, an hour, a unit or a one.\n\nOne more; that that is."
+    assert not list(faults(right))
 
 
 # How the book shows a notebook (book/_ext/source_read.py)

@@ -1,6 +1,9 @@
 """The page to play with: its numbers are the library's, and everything on it can be reached."""
 import itertools
+import math
+import re
 
+import pandas as pd
 import pytest
 import torch
 
@@ -8,7 +11,15 @@ from rhmdiff.diffusion import make_process
 from rhmdiff.families import ambiguous, filtered
 from rhmdiff.grammar import HierarchicalGrammar
 from rhmdiff.inference import posterior
-from rhmdiff.theory import critical_noise, mean_field_by_depth, mean_field_noise_at, mean_field_slope, phase
+from rhmdiff.theory import (
+    critical_noise,
+    leaf_messages,
+    mean_field_by_depth,
+    mean_field_noise_at,
+    mean_field_slope,
+    messages_above,
+    phase,
+)
 
 GRAMMARS = {
     "random": HierarchicalGrammar.random(16, 4, 2, 4, seed=0),
@@ -27,7 +38,7 @@ def page(browser, root, tmp_path_factory):
     file = tmp_path_factory.mktemp("play")/"play.html"
     script = (root/"book"/"assets"/"play.js").as_uri()
     body = f'<div id="play"></div><script src="{script}"></script>'
-    file.write_text(f"<!doctype html><title>play</title>{body}", encoding="utf-8")
+    file.write_text(f'<!doctype html><meta charset="utf-8"><title>play</title>{body}', encoding="utf-8")
     page, faults = browser.new_page(), []
     page.on("pageerror", lambda e: faults.append(str(e)))
     page.on("console", lambda m: faults.append(m.text) if m.type in ("error", "warning") else None)
@@ -81,6 +92,44 @@ def test_the_mean_field_is_that_of_the_library(page, v, m, s):
     assert found["curve"] == pytest.approx(list(curve), rel=1e-9)
 
 
+@pytest.mark.parametrize("noise, t, v, m, s", [("masking", 0.5, 16, 4, 2), ("uniform", 0.3, 8, 3, 2),
+                                               ("masking", 0.6, 4, 5, 3), ("uniform", 0.4, 5, 2, 3)])
+def test_its_populations_are_those_of_the_library(page, noise, t, v, m, s):
+    "The mean mass on the truth and the mean sum of squares after each of three levels, within four errors."
+    size, levels = 4000, 3
+    found = page.evaluate("""([noise, t, v, m, s, size, levels]) => {
+        const {generator, leafMessages, messagesAbove} = play.model;
+        const random = generator(3), deck = Uint32Array.from({length: v ** s}, (_, i) => i);
+        const courses = [leafMessages(noise, v, t, size, random)];
+        for (let l = 0; l < levels; l++) courses.push(messagesAbove(courses[l], v, m, s, deck, random));
+        return courses.map(x => Array.from(x));
+    }""", [noise, t, v, m, s, size, levels])
+    ours = leaf_messages(make_process(noise, v), t, 4 * size, seed=1)
+    for level, theirs in enumerate(found):
+        if level: ours = messages_above(ours, m, s, seed=level)
+        theirs = torch.tensor(theirs, dtype=torch.float64).view(size, v)
+        assert (theirs.sum(1) - 1).abs().max() < 1e-12 and theirs.min() >= 0
+        for a, b in ((theirs[:, 0], ours[:, 0]), ((theirs**2).sum(1), (ours**2).sum(1))):
+            error = math.sqrt(a.var() / len(a) + b.var() / len(b))
+            assert abs(a.mean() - b.mean()) < 4 * (level + 1) * error + 1e-12  # a level passes errors on
+
+
+def test_its_critical_noises_are_those_of_the_reference(page, root):
+    "Masking and uniform noise at (16, 4, 2): the mean of four populations, within three errors."
+    results = root/"book"/"reference"/"noise_classes"
+    brackets = pd.read_csv(results/"brackets.csv").query("v == 16 and m == 4 and s == 2")
+    for noise in ("masking", "uniform"):
+        rows = brackets[brackets.noise == noise]
+        middles = (rows.rises + rows.falls) / 2
+        found = pd.Series(page.evaluate("""noise =>
+            play.model.criticalNoises(noise, {v: 16, m: 4, s: 2}, 5, 4, () => null)""", noise))
+        error = math.hypot(middles.sem(), found.sem(), 0.001)
+        assert abs(found.mean() - middles.mean()) < 3 * error < 0.02, (noise, found, middles)
+
+
+def test_it_is_a_small_file(root): assert (root/"book"/"assets"/"play.js").stat().st_size <= 100_000
+
+
 def test_its_grammars_are_random_hierarchy_models(page):
     "At each level m v different strings; over 500 grammars each of the 16 is dealt as often as any."
     def strings(seed):
@@ -113,9 +162,12 @@ def test_more_noise_only_takes_away(page):
 
 def test_an_example_has_an_address(page):
     "Shape, grammar, sentence, noise, masks and guess come back from it; what is out of bounds is bounded."
-    told = show(page, noise="masking", v=8, m=2, s=2, L=3, grammar=5, sentence=7, t=0.4, masked="0.3",
-                guess=0.6)
-    assert told.startswith("t = 0.40: class ") and told.endswith("chance 0.13, 2 masked by hand")
+    show(page, noise="masking", v=8, m=2, s=2, L=3, grammar=5, sentence=7, t=0.4, masked="0.3", guess=0.6)
+    page.get_by_text("8 populations").wait_for(timeout=120_000)
+    page.wait_for_timeout(400)
+    told = page.locator("[aria-live]").first.text_content()
+    assert told.startswith("t = 0.40: class ")
+    assert re.search(r", chance 0.13, critical 0.9\d\d ± 0.00\d, 2 masked by hand$", told), told
     first = page.url
     assert show(page, noise="belief", v=16, m=4, s=2, L=4, t=0.62).endswith("chance 0.06, critical 0.80")
     page.goto(first)

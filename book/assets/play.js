@@ -211,8 +211,120 @@ function rhmModel() {
     });
   }
 
+  // Population dynamics: messages of nodes whose true symbol is 0, without a tree, through rules that are new
+  // at every node, as in rhmdiff.theory.messages_above. A population is one array, v numbers a message.
+
+  // Those of noisy leaves. What the noise does is dealt out in its shares, which errs less than draws.
+  function leafMessages(noise, v, t, size, random) {
+    const population = new Float64Array(size * v);
+    const kept = noise === "masking" ? 1 - t : 1 - t + t / v;
+    const offset = random();
+    for (let i = 0; i < size; i++) {
+      const whole = Math.floor((i + 1) * kept + offset) > Math.floor(i * kept + offset);
+      const symbol = whole ? 0 : noise === "masking" ? null : 1 + integer(random, v - 1);
+      population.set(evidence(noise, symbol, v, t), i * v);
+      normalise(population.subarray(i * v, (i + 1) * v));
+    }
+    return population;
+  }
+
+  // Bring an array into random order.
+  function shuffle(array, random) {
+    for (let i = array.length - 1; i > 0; i--) {
+      const j = integer(random, i + 1);
+      [array[i], array[j]] = [array[j], array[i]];
+    }
+    return array;
+  }
+
+  // The population one level up; every message below goes to s nodes. `deck` holds the v ** s strings.
+  function messagesAbove(population, v, m, s, deck, random) {
+    const size = population.length / v;
+    const members = Array.from({length: s}, () =>
+      shuffle(Uint32Array.from({length: size}, (_, i) => i), random));
+    const above = new Float64Array(size * v);
+    const below = Array.from({length: s}, () => new Float64Array(v));
+    for (let node = 0; node < size; node++) {
+      for (let k = 0; k < v * m; k++) {
+        const other = k + integer(random, deck.length - k);
+        const drawn = deck[other];
+        deck[other] = deck[k];
+        deck[k] = drawn;
+      }
+      let left = deck[0];  // the first production of symbol 0 is the one that was used
+      for (let j = s - 1; j >= 0; j--) {
+        const child = left % v, from = members[j][node] * v;
+        left = Math.floor(left / v);
+        below[j].set(population.subarray(from, from + v));
+        below[j][0] = population[from + child];
+        below[j][child] = population[from];
+      }
+      const out = above.subarray(node * v, (node + 1) * v);
+      for (let k = 0; k < v * m; k++) {
+        let number = deck[k], product = 1;
+        for (let j = s - 1; j >= 0; j--) {
+          const rest = Math.floor(number / v);
+          product *= below[j][number - rest * v];
+          number = rest;
+        }
+        out[Math.floor(k / m)] += product;
+      }
+      normalise(out);
+    }
+    return above;
+  }
+
+  function meanMass(population, v) {
+    let total = 0;
+    for (let i = 0; i < population.length; i += v) total += population[i];
+    return total * v / population.length;
+  }
+
+  // Whether a population becomes certain at this noise level; if not, it is lost.
+  function rises(noise, {v, m, s}, t, size, seed, deepest = 80) {
+    const random = generator(seed);
+    const deck = Uint32Array.from({length: v ** s}, (_, i) => i);
+    let population = leafMessages(noise, v, t, size, random);
+    let gained = 0;
+    for (let level = 0; level < deepest; level++) {
+      population = messagesAbove(population, v, m, s, deck, random);
+      gained = (meanMass(population, v) - 1 / v) / (1 - 1 / v);
+      if (level >= 5 && (gained > 0.75 || gained < 0.08)) break;
+    }
+    return gained > 0.4;
+  }
+
+  // The critical noise of one population, to `near`, by halving; all levels share its random numbers.
+  function criticalNoise(noise, shape, size, seed, low = 0, high = 1, near = 0.002) {
+    const width = high - low;
+    if (low > 0 && !rises(noise, shape, low, size, seed)) {
+      [low, high] = [Math.max(0, low - width), low];
+    } else if (high < 1 && rises(noise, shape, high, size, seed)) {
+      [low, high] = [high, Math.min(1, high + width)];
+    }
+    while (high - low > near) {
+      const t = (low + high) / 2;
+      if (rises(noise, shape, t, size, seed)) low = t; else high = t;
+    }
+    return (low + high) / 2;
+  }
+
+  // The critical noises of `count` independent populations, told one after the other, near a rough one.
+  function criticalNoises(noise, shape, seed, count, tell) {
+    const size = Math.min(2048, Math.max(512, Math.floor(2 ** 17 / (shape.m * shape.v))));
+    const middle = criticalNoise(noise, shape, Math.floor(size / 4), seed, 0, 1, 0.01);
+    const found = [];
+    for (let k = 1; k <= count; k++) {
+      const ends = [Math.max(0, middle - 0.016), Math.min(1, middle + 0.016)];
+      found.push(criticalNoise(noise, shape, size, seed + k, ...ends));
+      tell(found, size);
+    }
+    return found;
+  }
+
   return {generator, grammarOf, randomGrammar, productionsOf, childrenOf, sample, fate, seen, evidence,
-          passUp, classPosterior, posterior, meanField, draws};
+          passUp, classPosterior, posterior, meanField, draws, leafMessages, messagesAbove, meanMass,
+          criticalNoises};
 }
 
 // What a worker does: average the class posterior over more and more grammars, and tell of it.
@@ -233,12 +345,20 @@ function rhmWorker(model) {
   };
 }
 
+// What another worker does: look for the critical noise of a shape, and tell it better and better.
+function rhmSearcher(model) {
+  onmessage = ({data: {noise, shape, count}}) => {
+    model.criticalNoises(noise, shape, 1, count, (values, size) => postMessage({values, size}));
+  };
+}
+
 // The page. It is one state, from which everything on it is drawn.
 function rhmPlay(root) {
   const model = rhmModel();
   const NOISES = ["belief", "masking", "uniform"];
   const TIMES = Array.from({length: 41}, (_, k) => k / 40);
   const GRAMMARS = 400;
+  const POPULATIONS = 8;  // in which the critical noise is looked for
   const LEAVES = 128;
   const LIMITS = {v: [2, 32], m: [1, 32], s: [2, 4], L: [1, 7]};
   const START = {noise: "belief", v: 16, m: 4, s: 2, L: 5, grammar: 1, sentence: 1, t: 0.5, guess: 0.5,
@@ -247,6 +367,8 @@ function rhmPlay(root) {
   let now;       // the grammar, the sentence and their posteriors
   let average;   // what the worker has told
   let worker;
+  let searcher;
+  const thresholds = new Map();  // what searchers have told, by noise and shape
 
   // Elements
   const SVG = "http://www.w3.org/2000/svg";
@@ -324,16 +446,52 @@ function rhmPlay(root) {
   }
   function classNow() { return now.beliefs.levels[0][0][now.truth]; }
 
-  // The average, by a worker, so that the page stays awake
+  // Work is done by workers, so that the page stays awake
+  function start(what) {
+    const body = `"use strict"; (${what})((${rhmModel})());`;
+    const place = URL.createObjectURL(new Blob([body], {type: "text/javascript"}));
+    const started = new Worker(place);
+    URL.revokeObjectURL(place);
+    return started;
+  }
+
+  // The critical noise: of belief noise that of the mean field, of others what the searcher has found so far
+  function shapeKey() { return [state.noise, state.v, state.m, state.s].join(); }
+  function threshold() {
+    if (state.noise === "belief") return {t: now.field.critical, told: two(now.field.critical)};
+    const {values, size} = thresholds.get(shapeKey()) ?? {values: []};
+    if (values.length < 2) return null;
+    const t = values.reduce((a, b) => a + b) / values.length;
+    const variance = values.reduce((sum, x) => sum + (x - t) ** 2, 0) / (values.length - 1);
+    const se = Math.max(0.001, Math.sqrt(variance / values.length));  // a bracket is 0.002 wide
+    return {t, se, told: `${t.toFixed(3)} ± ${se.toFixed(3)}`, size, count: values.length};
+  }
+  function startSearch() {
+    const key = shapeKey();
+    if (searcher?.key === key) return;
+    if (searcher) searcher.terminate();
+    searcher = null;
+    const done = thresholds.get(key)?.values.length === POPULATIONS;
+    if (state.noise === "belief" || now.field.phase !== "critical" || done) return;
+    searcher = start(rhmSearcher);
+    searcher.key = key;
+    searcher.onmessage = ({data}) => {
+      thresholds.set(key, data);
+      drawCurves();
+      drawPhase();
+      if (data.values.length === POPULATIONS) tell();
+    };
+    const {noise, v, m, s} = state;
+    searcher.postMessage({noise, shape: {v, m, s}, count: POPULATIONS});
+  }
+
+  // The average over grammars and sentences
   function startAverage() {
     if (worker) worker.terminate();
     worker = null;
     average = null;
     if (!state.shown) return;
-    const body = `"use strict"; (${rhmWorker})((${rhmModel})());`;
-    const place = URL.createObjectURL(new Blob([body], {type: "text/javascript"}));
-    worker = new Worker(place);
-    URL.revokeObjectURL(place);
+    worker = start(rhmWorker);
     worker.onmessage = ({data}) => {
       average = data;
       drawCurves();
@@ -447,9 +605,9 @@ function rhmPlay(root) {
   const BARS = "The class: posterior of each symbol of the root. ▲ marks the true one.";
   const COLUMNS = ["level", "nodes", "posterior of the truth, mean", "least"];
   const CURVES = "Probability of the true class against the noise level. Thick line: this sentence. " +
-    "Points: the average over random grammars and sentences, with standard errors. Dashed: the mean field " +
-    "and its critical noise, of belief noise alone. Grey: levels before. Triangle: your " +
-    "guess. Thin line: chance.";
+    "Points: the average over random grammars and sentences, with standard errors. Dashed: the mean field, " +
+    "of belief noise alone. Dotted: the critical noise. Grey: levels before. Triangle: your guess. Thin " +
+    "line: chance.";
   const COBWEB = "The mean-field map F of belief noise, from the belief in a node's children to the belief " +
     "in the node, and its iteration from this noise level.";
 
@@ -631,9 +789,13 @@ function rhmPlay(root) {
     }
     if (state.noise === "belief") {
       marks.push(path(TIMES.map(t => [t, now.field.curve(t, L)]), {class: "play-theory"}));
-      marks.push(path([[now.field.critical, 0], [now.field.critical, 1]], {class: "play-critical"}));
-      const [x, y] = at(now.field.critical, 1);
-      marks.push(text(x, y - 5, "ε*", {class: "play-tick play-middle"}));
+    }
+    const critical = threshold();
+    if (critical) {
+      marks.push(path([[critical.t, 0], [critical.t, 1]], {class: "play-critical"}));
+      const [x, y] = at(critical.t, 1);
+      const label = state.noise === "belief" ? "ε*" : "t*";
+      marks.push(text(x, y - 5, label, {class: "play-tick play-middle"}));
     }
     marks.push(path([[0, 1 / v], [1, 1 / v]], {class: "play-chance"}));
     marks.push(path(now.curve, {class: "play-this"}));
@@ -656,8 +818,8 @@ function rhmPlay(root) {
       `You guessed ${two(state.guess)}.`;
   }
   function drawCobweb() {
-    const {map, phase, critical, fixed, atOne, atChance} = now.field;
-    const {v, m, s, L, t} = state;
+    const {map, phase, fixed} = now.field;
+    const {v, L, t} = state;
     const grid = Array.from({length: 101}, (_, k) => k / 100);
     const web = [];
     let p = 1 - t + t / v;
@@ -676,6 +838,11 @@ function rhmPlay(root) {
     }
     parts.cobweb.setAttribute("aria-label", `The mean-field map: after ${L} levels the belief is ${two(p)}`);
     parts.cobweb.replaceChildren(...marks);
+    drawPhase();
+  }
+  function drawPhase() {
+    const {phase, critical, atOne, atChance} = now.field;
+    const {noise, v, m, s} = state;
     const fate = {
       critical: "neither is above one, so the shape is critical: a deep tree keeps its class below " +
         `ε* = ${two(critical)} and loses it above`,
@@ -686,6 +853,12 @@ function rhmPlay(root) {
     }[phase];
     parts.phase.textContent = `Mean field of (v, m, s) = (${v}, ${m}, ${s}) under belief noise: ` +
       `F′(1) = ${two(atOne)} and F′(1/v) = ${two(atChance)}; ${fate}.`;
+    if (noise === "belief" || phase !== "critical") return;
+    const found = threshold();
+    parts.phase.textContent += found ?
+      ` Under ${noise} noise a deep tree loses its class at t* = ${found.told}, by the dynamics of ` +
+        `${found.count} populations of ${found.size} messages, with fresh rules at every node.` :
+      ` The critical level of ${noise} noise is being looked for …`;
   }
   function drawTable() {
     parts.table.replaceChildren(...now.derivation.map((row, l) => {
@@ -704,7 +877,8 @@ function rhmPlay(root) {
   function tell() {
     clearTimeout(telling);
     telling = setTimeout(() => {
-      const critical = state.noise === "belief" ? `, critical ${two(now.field.critical)}` : "";
+      const found = threshold();
+      const critical = found ? `, critical ${found.told}` : "";
       const masks = state.masked.size ? `, ${state.masked.size} masked by hand` : "";
       parts.live.textContent =
         `t = ${two(state.t)}: class ${two(classNow())}, chance ${two(1 / state.v)}${critical}${masks}`;
@@ -733,6 +907,7 @@ function rhmPlay(root) {
     bound();
     if (!("step" in what)) state.step = null;
     compute();
+    startSearch();
     if (other) startAverage();
     draw();
     try { history.replaceState(null, "", address()); } catch { /* not from every file system */ }

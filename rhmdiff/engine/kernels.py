@@ -544,7 +544,7 @@ def _redrawn(message, state):
 
 @_inlined
 def _exchange(message, a):
-    "The names 0 and a exchanged."
+    "The names `0` and `a` exchanged."
     first = message[0]
     message[0] = message[a]
     message[a] = first
