@@ -535,7 +535,8 @@ def test_the_reference_run_of_the_exponents_meets_its_target():
 @pytest.mark.parametrize("name, tables, rows, parts, finding", [
     ("phases", ["depths", "diagram", "points", "single_grammars"], 6, 3 + 3 + 2 + 1,
      "points of the phase diagram"),
-    ("speciation", ["collapses", "levels", "onsets"], 4, 2 + 2 * 2, "collapses onto one sequence"),
+    ("speciation", ["collapses", "critical", "curvature", "levels", "long", "times"], 4, 4 + 2 + 2 + 2 * 2,
+     "collapses onto one sequence"),
 ])
 def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, finding):
     notebook = ROOT/"nbs"/"experiments"/f"{name}.ipynb"
@@ -546,7 +547,7 @@ def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, findin
     record = json.loads((tmp_path/"results"/"run.json").read_text(encoding="utf-8"))
     assert len(record["parts"]) == parts
     text = shown(tmp_path, notebook)
-    assert finding in text and text.count("image/png") == 2
+    assert finding in text and text.count("image/png") == (5 if name == "speciation" else 2)
 
 
 @pytest.mark.parametrize("name, arguments, message", [
@@ -555,6 +556,9 @@ def test_phases_and_speciation_smoke(tmp_path, name, tables, rows, parts, findin
      "shape=[8, 6, 2] is fragile; a shape of the critical phase is needed"),
     ("speciation", ("-y", "sizes: [10, 1000000]"),
      "sizes: log 1000000 is not below the entropy of (4, 2, 2), L = 3"),
+    ("speciation", ("-y", "alphas: [0.3, 2.0]"), "alphas[1]=2.0 must be a number between"),
+    ("speciation", ("-y", "families: [[4, 2, 2, 3, 2]]"),
+     "families[0]=[4, 2, 2, 3, 2]: depths must not fall"),
 ])
 def test_phases_exponents_and_speciation_refused_before_any_work(tmp_path, name, arguments, message):
     notebook = ROOT/"nbs"/"experiments"/f"{name}.ipynb"

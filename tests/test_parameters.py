@@ -131,9 +131,11 @@ CHANGED = {
         "seed": {"seed": 1},
     },
     "speciation": {
-        "shapes": {"shapes": [[4, 2, 2, 2]], "sizes": [5]}, "noises": {"noises": ["masking"]},
-        "sizes": {"sizes": [10]}, "sets": {"sets": 4}, "samples": {"samples": 50}, "trees": {"trees": 50},
-        "seed": {"seed": 1},
+        "families": {"families": [[4, 2, 2, 2, 2]]}, "noises": {"noises": ["masking"]},
+        "grammars": {"grammars": 3}, "trees": {"trees": 30}, "size": {"size": 128},
+        "alphas": {"alphas": [0.4]}, "noised": {"noised": 12},
+        "shapes": {"shapes": [[4, 2, 2, 2]], "sizes": [5]}, "sizes": {"sizes": [10]}, "sets": {"sets": 4},
+        "samples": {"samples": 50}, "seed": {"seed": 1},
     },
     "susceptibility": {
         "shapes": {"shapes": [[8, 2, 2]]}, "depths": {"depths": [2]}, "deeper": {"deeper": [1]},
