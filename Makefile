@@ -6,9 +6,10 @@ EXP    ?= phase_transition
 # One process a core: notebooks and tests run side by side, each with one thread that waits without spinning.
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
+export RHMDIFF_ROOT := $(CURDIR)
 unexport IN_TEST
 
-.PHONY: help env book pdf test lint sync notebooks pytest check reference status readme clean clean-all
+.PHONY: help env book pdf test lint sync notebooks pytest check coverage reference status readme clean clean-all
 .DEFAULT_GOAL := help
 
 help:
@@ -19,6 +20,7 @@ help:
 	@echo 'make lint       ruff over notebooks, modules, tests and benchmarks; mypy over rhmdiff; codespell; prose'
 	@echo 'make check      make test, 2,000 random grammars, the slow tests (which measure a slice of all reference results'
 	@echo '                again), and every page of the full book in the browser'
+	@echo 'make coverage   the lines of the library that notebooks and tests reach, at least 95 %'
 	@echo 'make status     every experiment: the state of its reference results, and what they cost'
 	@echo 'make reference EXP=phase_transition   the reference preset of an experiment, results into book/reference/'
 	@echo 'make readme     README.md from nbs/index.ipynb'
@@ -63,6 +65,16 @@ check: test book
 	RHMDIFF_GRAMMARS=2000 $(BIN)/python -m pytest tests/test_grammar.py tests/test_inference.py -m 'not slow'
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest -m slow --durations 12
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest tests/test_book.py
+
+# Lines of the library that notebooks and tests of the first tier reach, but for tests of book, repository and pages.
+APART := book play pdf house install wheel experiments parameters
+coverage: env
+	@mkdir -p runs/coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run tests/covered.py
+	$(BIN)/coverage run -m pytest -n 2 --dist loadfile -m 'not slow' $(APART:%=--ignore tests/test_%.py)
+	$(BIN)/coverage combine -q
+	$(BIN)/coverage report --fail-under 95
 
 reference: env
 	$(BIN)/rhm reference $(EXP)

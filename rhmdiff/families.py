@@ -13,7 +13,7 @@ import itertools
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from numbers import Real
 from pathlib import Path
 
@@ -415,8 +415,8 @@ def _with_levels(rules: dict, levels: dict[int, list]) -> HierarchicalGrammar:
 # %% ../nbs/03_families.ipynb #bd390d16
 @checked
 def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"), or (either, weight)
-               root_symbols: Sequence[str] | None = None,    # the classes; None: symbols that no rule makes
-               root_weights: Sequence[float] | None = None,  # of the classes; None: all alike
+               root_symbols: Iterable | None = None,  # the classes; None: symbols that no rule makes
+               root_weights: Iterable | None = None,  # of the classes, also by name; None: all alike
               ) -> HierarchicalGrammar:
     "A grammar of words from rules as one writes them; weights that are not given are 1."
     if not isinstance(rules, Mapping) or not rules:
@@ -425,13 +425,22 @@ def from_rules(rules: Mapping,  # symbol -> its expansions: "NP VP", ("NP", "VP"
     made = dict.fromkeys(x for pairs in table.values() for symbols, _ in pairs for x in symbols)
     for name, given in (("root_symbols", root_symbols), ("root_weights", root_weights)):
         if isinstance(given, str): raise ValueError(f"{name}={given!r} must be a list")
+    if isinstance(root_symbols, Mapping):
+        raise ValueError(f"root_symbols={root_symbols!r} must be a list; weights go into root_weights")
     roots = [x for x in table if x not in made] if root_symbols is None else list(root_symbols)
     if not roots: raise ValueError("rules make each of their symbols; root_symbols must name the classes")
+    if isinstance(root_weights, Mapping): root_weights = _by_name(root_weights, roots)
     words = [x for x in made if x not in table]
     spec = {"root_symbols": roots, "terminal_symbols": words, "rules": table}
     if root_weights is not None: spec["root_weights"] = list(root_weights)
     try: return HierarchicalGrammar(spec)
     except ValueError as why: raise ValueError(f"{why}{_misspelt(words, table)}") from None
+
+def _by_name(weights: Mapping, roots: Sequence[str]) -> list:
+    "The weights of the classes in their order."
+    if set(weights) != set(roots):
+        raise ValueError(f"root_weights={dict(weights)!r} must have a weight for each of {roots} alone")
+    return [weights[root] for root in roots]
 
 def _misspelt(words: Sequence[str], table: Mapping) -> str:
     "A hint at symbols without a rule that look like symbols with one."
