@@ -287,7 +287,8 @@ def findings(results: Path) -> dict:
     top = found["curves"].query("source == 'exact' and level == 0 and depth == @deep and noise == 'belief'")
     text = {key: str(asked[key]) for key in ("v", "m", "s", "grammars", "samples", "networks")}
     text |= {"shallow": str(shallow), "deep": str(deep), "classes": str(int(halves.classes.iloc[0])),
-             "critical": value(critical), "chance": f"{1 / halves.classes.iloc[0]:.4g}"}
+             "critical": value(critical), "chance": f"{1 / halves.classes.iloc[0]:.4g}",
+             "ignorance": f"{math.log(asked['v']):.2f}"}
     for name, away in (("below", -0.1), ("above", 0.1)):
         row = top.iloc[(top.t - (critical + away)).abs().argmin()]
         text |= {name: value(row["mean"], row.se), f"t_{name}": f"{row.t:.2f}"}
