@@ -79,15 +79,18 @@ def plain(piece: re.Match) -> str:
 def unfold(fold, experiment: bool) -> None:
     """Show what a page folds, but for imports and for code that draws.
 
-    Of the code of an experiment a print shows the parameters; a line tells of the rest."""
+    Of the code of an experiment a print shows the parameters; a line tells of the rest. Other folds, as of
+    long tables, keep their lines."""
     summary = fold.find("summary")
     line = (summary.find(class_="collapsed") or summary).get_text(" ", strip=True)
+    code = fold.find(class_="cell_input")
     if line in LEFT_OUT: return fold.decompose()
-    summary.decompose()
     fold.name, fold["class"] = "div", ["unfolded"]
-    if experiment and line == "Code":
+    if code is None: summary.name, summary["class"] = "p", ["left-out"]
+    elif experiment and line != "Parameters":
         fold["class"] = ["left-out"]
-        fold.string = f"Code of {len(fold.get_text().strip().splitlines())} lines, in the notebook"
+        fold.string = f"{line}: {len(code.get_text().strip().splitlines())} lines, in the notebook"
+    else: summary.decompose()
 
 
 def strip(chapter: Chapter, folder: Path) -> None:
