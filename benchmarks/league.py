@@ -5,16 +5,17 @@
     python benchmarks/league.py --only sampling training  # needs no package
 
 The packages lie in a folder of their own and change nothing in the environment of this library; one that is
-missing is told and left out. libcirkit 0.3.1, sparc-pc 0.8.2 and torch-struct 0.5 were tried. PyJuice 2.6 (its
-packages are pyjuice and triton) needs a GPU and was not. Each is used as its documentation says. All begin
-with the same noisy tokens, so that this library's time has that of its evidence in it. A contender first
-agrees with this library in float64; one that does not is told and not timed.
+missing is told and left out. libcirkit 0.3.1, sparc-pc 0.8.2 and torch-struct 0.5 were tried. PyJuice 2.6
+(its packages are pyjuice and triton) needs a GPU and was not. Each is used as its documentation says. All
+begin with the same noisy tokens, so that this library's time has that of its evidence in it. A contender
+first agrees with this library in float64; one that does not is told and not timed.
 
-Calls are made in turn with the compiled path of this library, on `--threads` threads; printed are the median
-time, and the median of the ratios with its quartiles. `--cpu` takes the processor's time, which neighbours
-disturb less. Building a circuit and a first call on one sequence are timed apart. A contender that takes one
-sequence at a time is timed on few of them and is charged for the batch. torch-struct parses without being
-told the tree: a sequence of 256 tokens would take it hundreds of GiB, and it is timed on 8.
+Calls are made in turn with the compiled path of this library, on `--threads` threads; printed are the
+median time, and the median of the ratios with its quartiles. `--cpu` takes the processor's time, which
+neighbours disturb less. Building a circuit and a first call on one sequence are timed apart; loops that
+numba compiles are on disk after the first run. A contender that takes one sequence at a time is timed on
+few of them and is charged for the batch. torch-struct parses without being told the tree: a sequence of 256
+tokens would take it hundreds of GiB, and it is timed on 8.
 """
 import argparse
 import os
@@ -131,30 +132,33 @@ def in_chunks(call, parts):
     return [call(part) for part in parts]
 
 
+def race(calls, x, measure):
+    "Print the times of all calls for the posteriors of noisy tokens, the first being the yardstick."
+    ratios = []
+    for contender, call in calls:
+        part = x if contender.batched else x[:FEW]
+        run = partial(in_chunks, call, part.split(contender.chunk))
+        print(f"{contender.name:46s}", end="")
+        ratios.append((in_turn(run, partial(calls[0][1], x), measure, len(x) / len(part)), contender.name))
+    outside = [(ratio, name) for ratio, name in ratios if not name.startswith("rhmdiff")]
+    for ratio, name in sorted(outside)[:1]:
+        print(f"the best of the others: {ratio:.1f} times, {name} (target {TARGET})")
+
+
 def compare(contenders, L, batches, measure):
-    "Who agrees, then the times of all who do, at each batch."
+    "Print who agrees, then the times of all who do, at each batch."
     grammar, emission, x_t = problem(L, max(batches))
     print(f"\nposteriors of the {grammar.n_leaves} leaves, v=16, m=4, s=2, L={L}, float32, from noisy tokens")
     print(f"{'':46s}{'to build':>11s}{'difference':>14s}")
     calls = [(c, prepare(c, grammar, emission, x_t)) for c in (OWN, *contenders)]
-    base = calls[0][1]
+    calls = [(c, call) for c, call in calls if call is not None]
     for batch in batches:
         print(f"\nbatch {batch:<40d}{'time':>15s}{'over the compiled path':>28s}")
-        x = x_t[:batch]
-        ratios = []
-        for contender, call in calls:
-            if call is None: continue
-            part = x if contender.batched else x[:FEW]
-            run = partial(in_chunks, call, part.split(contender.chunk))
-            print(f"{contender.name:46s}", end="")
-            ratios.append((in_turn(run, partial(base, x), measure, batch / len(part)), contender.name))
-        outside = [(ratio, name) for ratio, name in ratios if not name.startswith("rhmdiff")]
-        for ratio, name in sorted(outside)[:1]:
-            print(f"the best of the others: {ratio:.1f} times, {name} (target {TARGET})")
+        race(calls, x_t[:batch], measure)
 
 
 def sampling(measure):
-    "Strings a second, in the ways of others, at the sizes that they take."
+    "Print what it takes to draw strings, in the ways of others, at the sizes that they take."
     ways = [("random-hierarchy-model's way, by levels", samplers.level_by_level, 20_000),
             ("hierarchy-learning's way, by whole indices", samplers.whole_index, 20_000),
             ("the thesis' way, symbol by symbol", samplers.symbol_by_symbol, 200)]
@@ -177,7 +181,7 @@ def sampling(measure):
 
 
 def training(measure, n=32, v=4, batch=256, steps=4):
-    "Steps of networks of 1.4 million parameters that learn to denoise the same tokens."
+    "Print what a step takes of networks of 1.4 million parameters that learn to denoise the same tokens."
     process = MaskingProcess(v)
     leaves = torch.randint(v, (8 * batch, n), generator=torch.Generator().manual_seed(0))
     noisy = process.sample(leaves, torch.rand(len(leaves)), seed=0)

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT/"benchmarks"))
+sys.path.append(str(ROOT/"benchmarks"))
 
 from peers import messages, samplers
 
