@@ -525,11 +525,20 @@ def _course(handle) -> str:
     return f"{points[0, 1]:.2g} to {points[-1, 1]:.2g}"
 
 # %% ../nbs/01_plots.ipynb #afa133f9
+def _named_rows(ax: Axes) -> list[str]:
+    "The names of rows, from the top down, where the vertical axis has names in the place of numbers."
+    if not isinstance(ax.yaxis.get_major_locator(), mpl.ticker.FixedLocator): return []
+    rows = zip(ax.get_yticks(), ax.get_yticklabels())
+    found = sorted(rows, key=lambda row: row[0], reverse=not ax.yaxis_inverted())
+    names = [_plain(label.get_text()) for _, label in found]
+    return names if any(name[:1].isalpha() for name in names) else []
+
 def _axes_in_words(ax: Axes) -> str:
     "What stands against what in a panel."
     against = " against ".join(text for text in (_axis(ax, "y"), _axis(ax, "x")) if text)
     if ax.images: return f"a map of {against}" if against else "a map"
-    return against or "a drawing"
+    rows = _named_rows(ax)
+    return f"{against or 'a drawing'} in rows: {', '.join(rows)}" if rows else against or "a drawing"
 
 def _curves_in_words(ax: Axes, courses: bool) -> list[str]:
     "The named curves of a panel, each with its course if asked for."
