@@ -8,6 +8,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 pytest.importorskip("click")
@@ -262,6 +263,42 @@ def test_a_new_experiment_is_refused_before_anything_is_written(rhm, tmp_path, c
         ended, _, told = rhm("new", *arguments)
         assert ended == cli.USAGE and message in told, (arguments, told)
     assert before == (names(tmp_path), (checkout/"book"/"_toc.yml").read_bytes())
+
+
+STATES = pd.DataFrame([
+    dict(experiment="a", state="stale", because="curve", when="2026-11-24T10:00", machine="x86_64",
+         seconds=90., preset_cost="1 min"),
+    dict(experiment="long", state="missing", because=None, when=None, machine=None, seconds=None,
+         preset_cost="an hour")])
+
+
+def test_states_are_listed_with_what_made_them_stale(rhm, monkeypatch):
+    monkeypatch.setattr(runs, "status", lambda: STATES)
+    code, said, _ = rhm("status")
+    lines = said.splitlines()
+    assert code == cli.OK and len(lines) == 3
+    assert lines[0].split() == ["a", "stale", "2026-11-24", "90", "s", "x86_64", "(cost:", "1", "min)"]
+    assert lines[1].strip() == "because of curve" and lines[2].startswith("long  missing")
+
+
+@pytest.mark.parametrize("agrees", [True, False])
+def test_a_slice_made_again_is_compared(rhm, monkeypatch, agrees):
+    table = pd.DataFrame([dict(part="p k=1", agrees=agrees, worst=0.5, rtol=1e-6)])
+    asked = []
+    monkeypatch.setattr(runs, "recompute", lambda *arguments: asked.append(arguments) or table)
+    code, said, told = rhm("check", "phases", "--seconds", "5", "--seed", "3")
+    assert asked[0][0].name == "phases" and asked[0][2:] == (5., 3)
+    assert code == (cli.OK if agrees else cli.FAILED) and ("is not what is committed" in told) is not agrees
+    assert said.split() == [("agrees" if agrees else "DIFFERS"), "p", "k=1:", "0.5", "(tolerance", "1e-06)"]
+    assert rhm("check", "phasse")[0] == cli.USAGE
+
+
+def test_reference_results_are_made_of_a_clean_tree(rhm, monkeypatch):
+    code, said, _ = rhm("reference", "phases", "--dry-run")
+    assert code == cli.OK and "reference" in said
+    monkeypatch.setattr(runs, "provenance", lambda: dict(modified=True, commit="abc"))
+    code, _, told = rhm("reference", "phases")
+    assert code == cli.USAGE and "no commit holds" in told
 
 
 def test_help_comes_without_torch():

@@ -7,7 +7,7 @@ import torch
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from rhmdiff.diffusion import PROCESSES, DiffusionProcess, make_process
+from rhmdiff.diffusion import PROCESSES, DiffusionProcess, RaggedProcess, make_process
 
 tiny = st.floats(0, 1e-12)
 powers_of_ten = st.floats(-324, 0).map(lambda x: 10.**x)  # where a variance underflows, and its root does not
@@ -92,3 +92,52 @@ def test_on_the_device_of_its_input(name):
     assert all(x.device.type == "cuda" for x in outs)
     there = process.log_evidence(x_t, t).cpu()
     assert torch.allclose(there, process.log_evidence(x_t.cpu(), t), atol=1e-4, rtol=1e-4)
+
+
+def ragged(name: str) -> tuple:
+    "Noised leaves of which some are empty: the process with and without the empty symbol, x_0, x_t, t and s."
+    base = make_process(name, 4)
+    x0 = torch.randint(5, (6, 9), generator=torch.Generator().manual_seed(1))
+    t, s = torch.linspace(0.3, 0.9, 6, dtype=torch.float64), torch.linspace(0.1, 0.7, 6, dtype=torch.float64)
+    process = RaggedProcess(base)
+    return base, process, x0, process.sample(x0, t, seed=2), t, s
+
+
+def test_jumps_of_ragged_leaves_are_those_of_the_base():
+    base, process, x0, x_t, t, s = ragged("uniform")
+    empty = x0 == 4
+    p = torch.rand(6, 9, 5, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    p = torch.where(empty[..., None], torch.tensor([0., 0., 0., 0., 1.]), p * torch.tensor([1., 1, 1, 1, 0]))
+    p = p / p.sum(-1, keepdim=True)
+    told = torch.where(empty[..., None], 0.25, p[..., :-1])
+    expected = base.leap(torch.where(empty, 0, x_t), t, s, told, seed=4)
+    found = process.leap(x_t, t, s, p, seed=4)
+    assert found.equal(torch.where(empty, 4, expected)) and not found.equal(x_t)
+
+
+def test_steps_of_ragged_leaves_from_a_mean_are_those_of_the_base():
+    base, process, x0, x_t, t, s = ragged("gaussian")
+    empty = x0 == 4
+    mean = torch.nn.functional.one_hot(x0, 5).double()
+    kept = torch.where(empty[..., None], torch.tensor([1., 0., 0., 0.]), x_t[..., :-1])
+    for eta in (0., 1.):
+        expected = base.mean_step(kept, t, s, mean[..., :-1], 5, eta)
+        found = process.mean_step(x_t, t, s, mean, 5, eta)
+        assert found[..., -1].equal(empty.to(found)) and not found[empty][:, :-1].any()
+        assert found[~empty][:, :-1].equal(expected[~empty].to(found))
+
+
+@pytest.mark.parametrize("name", ["masking", "uniform", "gaussian"])
+def test_the_bound_of_ragged_leaves_is_that_of_the_base_where_they_are_not_empty(name):
+    base, process, x0, x_t, t, _ = ragged(name)
+    empty = x0 == 4
+    logits = torch.randn(6, 9, 5, generator=torch.Generator().manual_seed(6), dtype=torch.float64)
+    found = process.nelbo_rate(process.constrain(logits, x_t), x_t, t, x0)
+    assert found.shape == x0.shape and not found[empty].any() and (found[~empty] >= 0).all()
+    for row, clean in enumerate(x0):  # a row without its empty leaves is one of the base
+        kept = clean != 4
+        x = x_t[row:row + 1, kept]
+        x = x[..., :-1] if x.is_floating_point() else x - (x > 4).long()
+        own = base.constrain(logits[row:row + 1, kept, :-1], x)
+        alone = base.nelbo_rate(own, x, t[row:row + 1], clean[None, kept])
+        assert torch.allclose(found[row, kept], alone[0], atol=1e-12)

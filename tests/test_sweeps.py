@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+import types
 from pathlib import Path
 
 import pytest
@@ -88,6 +89,40 @@ pathlib.Path(output, "squares.csv").write_text(f"square\\n{{k * k}}\\n")""")
     flag.touch()
     assert [x.index for x in runs.walk(out, retry=True) if x.made] == [3]
     assert list(runs.collect(out, "squares").square) == [0, 1, 4, 9, 16, 25] and not leftovers(out)
+
+
+def squares(folder: Path) -> Path:
+    "A plain notebook that writes a table of one number."
+    return write_notebook(folder/"plain.ipynb", "k: int = 0\noutput: str = ''", """
+import pathlib
+pathlib.Path(output, "squares.csv").write_text(f"square\\n{k * k}\\n")""")
+
+
+def test_runs_are_handed_out_to_workers(tmp_path, capsys):
+    out = tmp_path/"sweep"
+    table = runs.sweep(squares(tmp_path), {"k": [2, 3]}, out, workers=2, progress=True)
+    assert list(table.square) == [4, 9] and set(table.state) == {"complete"} and not leftovers(out)
+    said = capsys.readouterr().err
+    assert "2 runs in" in said and "[1/2] run" in said and "[2/2] run" in said
+
+
+def test_runs_that_are_left_are_submitted_in_chunks(tmp_path, monkeypatch):
+    "A job is a call of `walk` with some of the runs; without an executor submitit chooses one."
+    class Executor:
+        "Of submitit: it makes its jobs at once."
+        def __init__(self, folder): self.folder = folder
+        def batch(self): return contextlib.nullcontext()
+        def submit(self, job, manifest, some, **options): return some, job(manifest, some, **options)
+    submitit = types.ModuleType("submitit")
+    submitit.AutoExecutor = Executor
+    monkeypatch.setitem(sys.modules, "submitit", submitit)
+    made = runs.plan(squares(tmp_path), {"k": range(4)}, tmp_path/"sweep")
+    runs.walk(made, [1])
+    jobs = runs.submit(made, chunk=2, timeout=300.)
+    assert [some for some, _ in jobs] == [[0, 2], [3]] and runs.submit(made) == []
+    assert all(x.state == "complete" for _, outcomes in jobs for x in outcomes)
+    for wrong in (dict(chunk=0), dict(executor=3), dict(retry=1)):
+        with pytest.raises(ValueError, match=next(iter(wrong))): runs.submit(made, **wrong)
 
 
 def test_a_changed_notebook_must_be_planned_again(tmp_path):
