@@ -311,7 +311,7 @@ def thresholds(*shape: int) -> dict:
     from rhmdiff.observables import bracket_mean
     from rhmdiff.runs import read_results
     found = read_results(REFERENCE/"noise_classes")["brackets"]
-    own = found[(found[["v", "m", "s"]] == shape).all(axis=1)]
+    own = found[(found[["v", "m", "s"]] == list(shape)).all(axis=1)]
     return {noise: bracket_mean(x.rises, x.falls) for noise, x in own.groupby("noise")}
 
 

@@ -1,5 +1,6 @@
 """The order of the house: which module may use which, notebooks clean and in place, one module a notebook."""
 import ast
+import collections
 import json
 import re
 import subprocess
@@ -147,6 +148,32 @@ def test_a_chapter_from_zero_says_what_for_what_to_keep_and_asks(path):
     assert order == sorted(order) and len(exercises) == 3
     assert re.findall(r"```\{solution-start\} ([\w-]+)\n:class: dropdown", text) == exercises
     assert text.count("```{solution-end}") == 3
+
+
+LETTER = re.compile(r"\\(alpha|beta|gamma|[dD]elta|epsilon|eta|theta|kappa|lambda|mu|nu|xi|pi|rho|[sS]igma"
+                    r"|tau|[pP]hi|chi|[pP]si|[oO]mega|ell)\b|(?<![\\A-Za-z])([A-Za-z])(?![A-Za-z])")
+
+
+def letters(text):
+    "The letters of the formulas of a page."
+    formulas = re.findall(r"```\{math\}\n(?::label:.*\n)?(.*?)```", text, re.DOTALL)
+    text = re.sub(r"```.*?```|`[^`]*`", "", text.replace(r"\varepsilon", r"\epsilon"), flags=re.DOTALL)
+    formulas += re.findall(r"\$\$(.*?)\$\$", text, re.DOTALL)
+    formulas += re.findall(r"\$([^$]+)\$", re.sub(r"\$\$.*?\$\$", "", text, flags=re.DOTALL))
+    words = re.compile(r"\\(text|mathrm|mathbb|mathbf|frac|tfrac)\b\s*(\{[A-Za-z ]*\})?")
+    return {a or b for x in formulas for a, b in LETTER.findall(words.sub(" ", x))}
+
+
+def words_of(path):
+    "What a notebook says outside its code."
+    return "\n\n".join(c["source"] for c in cells(path) if c["cell_type"] == "markdown")
+
+
+def test_a_symbol_of_two_experiments_is_in_the_notation():
+    assert letters(r"$\lambda^{-h}$ `$q$` $$\text{no } F'(x)$$") == {"lambda", "h", "F", "x"}
+    pages = collections.Counter(x for path in EXPERIMENTS for x in letters(words_of(path)))
+    known = letters((ROOT/"book"/"notation.md").read_text(encoding="utf-8"))
+    assert not [x for x, count in pages.items() if count > 1 and x not in known]
 
 
 def test_readme_is_that_of_the_index():
