@@ -23,7 +23,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from functools import cache
@@ -63,6 +63,7 @@ class Page:
     parameters: dict = field(default_factory=dict, hash=False)  # it is executed with
     told: dict = field(default_factory=dict, hash=False)        # and those that a reader would give
     experiment: bool = False
+    beside: tuple[Path, ...] = ()  # results of the other experiments of its notebook, which it may show too
 
     @property
     def title(self) -> str:
@@ -88,17 +89,20 @@ def experiment_pages(preset: str) -> list[Page]:
     found = experiments(ROOT/"nbs"/"experiments")
     main = found["phase_transition"]
     run_here = experiment_page("phase_transition_quick", main.notebook, {"preset": preset}, shows=False)
-    return [run_here, *(experiment_page(x.name, x.notebook, {"preset": preset} | x.parameters, shows=True)
-                        for x in found.values())]
+    def others(x): return [y.name for y in found.values() if y.notebook == x.notebook and y.name != x.name]
+    shown = [experiment_page(x.name, x.notebook, {"preset": preset} | x.parameters, True, others(x))
+             for x in found.values()]
+    return [run_here, *shown]
 
 
-def experiment_page(name: str, notebook: Path, given: dict, shows: bool) -> Page:
+def experiment_page(name: str, notebook: Path, given: dict, shows: bool, others: Iterable[str] = ()) -> Page:
     "The page of an experiment: executed with the parameters given, or showing its reference results."
     results = REFERENCE/name
     shown = shows and (results/"run.json").exists()
     parameters = {"show": str(results.relative_to(ROOT))} if shown else given
     told = given | {"preset": preset_of(results)} if shown else given
-    return Page(f"nbs/experiments/{name}", str(notebook.relative_to(ROOT)), parameters, told, experiment=True)
+    beside = tuple(REFERENCE/other for other in others) if shown else ()
+    return Page(f"nbs/experiments/{name}", str(notebook.relative_to(ROOT)), parameters, told, True, beside)
 
 
 def preset_of(results: Path) -> str:
@@ -142,7 +146,8 @@ def fingerprint(page: Page) -> str:
     "A hash of all that the outputs of a page depend on."
     cells = code_cells(read_json(ROOT/page.notebook))
     digest = hashlib.sha256(repr((sorted(page.parameters.items()), library_hash(), code_of(cells))).encode())
-    for file in results_in(ROOT/page.shown) if page.shown else []: digest.update(file.read_bytes())
+    for folder in [ROOT/page.shown, *page.beside] if page.shown else []:
+        for file in results_in(folder): digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
 
 
@@ -506,7 +511,9 @@ def staged(executed: dict[Page, Path], plain: list[Page], store: Path) -> Iterat
         yield f"{page.name}.ipynb", json.dumps(titled(page, nb)).encode()
     front = next(p for p in executed if p.name == "nbs/experiments/phase_transition")
     results = results_of(front, executed[front])
-    numbers = remembered(store/"findings.json", executed[front].name, lambda: findings(results))
+    brackets = (REFERENCE/"noise_classes"/"brackets.csv").read_bytes()
+    key = executed[front].name + hashlib.sha256(brackets).hexdigest()
+    numbers = remembered(store/"findings.json", key, lambda: findings(results))
     config = yaml.safe_load((BOOK/"_config.yml").read_text(encoding="utf-8"))
     said = {name: answer(nb) for name, nb in answers.items()}
     said["claims"] = claims([measured[name] for name in contents() if name in measured])

@@ -1,4 +1,5 @@
 """Shared by all tests: one thread a process (the core rule), and the book they look at."""
+import importlib.util
 import os
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch loads
@@ -18,6 +19,26 @@ CHROMIUM = Path("/usr/bin/chromium")
 def root() -> Path:
     "The top of the repository."
     return ROOT
+
+
+def loaded(name: str):
+    "The module book/`name`.py."
+    spec = importlib.util.spec_from_file_location(name, ROOT/"book"/f"{name}.py")
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def build():
+    "The module that builds the book."
+    return loaded("build")
+
+
+@pytest.fixture(scope="session")
+def pdf():
+    "The module that prints it."
+    return loaded("pdf")
 
 
 @pytest.fixture(scope="session")

@@ -1,6 +1,5 @@
 """The book: complete, its links whole, no error in a browser; how it is put together, and kept."""
 import base64
-import importlib.util
 import io
 import json
 import re
@@ -22,15 +21,6 @@ import psutil
 from bs4 import BeautifulSoup
 
 FRAME = {"genindex", "search"}  # pages that Sphinx adds
-
-
-@pytest.fixture(scope="module")
-def build(root):
-    "The module book/build.py."
-    spec = importlib.util.spec_from_file_location("build", root/"book"/"build.py")
-    module = sys.modules["build"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
@@ -394,7 +384,18 @@ def test_outputs_depend_on_code_and_results_but_not_on_prose(build, tmp_path, mo
     assert first == mark(text("# another word"), text("more"), code("#| echo: false\nx = 1"), code("x"))
     assert first != mark(text("# a"), code("x = 2"), code("x")) != mark(code("x"), code("x = 2"))
     (tmp_path/"results"/"curves.csv").write_text("t\n1\n", encoding="utf-8")
-    assert first != mark(text("# a"), code("x = 1"), code("x"))
+    second = mark(text("# a"), code("x = 1"), code("x"))
+    assert first != second
+    (tmp_path/"other").mkdir()
+    (tmp_path/"other"/"run.json").write_text("{}", encoding="utf-8")
+    page = build.Page("nb", "nb.ipynb", {"show": "results"}, experiment=True, beside=(tmp_path/"other",))
+    assert second != build.fingerprint(page)
+
+
+def test_a_page_depends_on_the_results_of_its_notebooks_other_experiments(build):
+    found = {Path(page.name).name: page for page in build.experiment_pages("smoke")}
+    assert found["samplers"].beside == (build.REFERENCE/"samplers_second",)
+    assert found["phases"].beside == found["phase_transition_quick"].beside == ()
 
 
 def test_outputs_are_merged_into_the_notebook_as_it_stands(build, tmp_path, monkeypatch):

@@ -1,9 +1,7 @@
 """The book as one PDF (book/pdf.py): whole, its links leading somewhere, its lines within the sheet."""
-import importlib.util
 import os
 import re
 import shutil
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -12,15 +10,6 @@ import pytest
 pytest.importorskip("playwright")
 pypdf = pytest.importorskip("pypdf")
 pdfium = pytest.importorskip("pypdfium2")
-
-
-@pytest.fixture(scope="module")
-def pdf(root):
-    "The module book/pdf.py."
-    spec = importlib.util.spec_from_file_location("pdf", root/"book"/"pdf.py")
-    module = sys.modules["pdf"] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")

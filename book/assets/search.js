@@ -40,7 +40,7 @@
     const said = text.slice(from, at + 2 * around);
     const line = document.createElement("p");
     line.className = "context";
-    const pattern = words.length ? new RegExp(`(${words.map(RegExp.escape ?? (x => x)).join("|")})`, "iu") : /(?!)/;
+    const pattern = words.length ? new RegExp(`(${words.join("|")})`, "iu") : /(?!)/;
     line.append(from ? "… " : "", ...said.split(pattern).map((part, k) => {
       if (k % 2 === 0) return part;
       const mark = document.createElement("mark");
