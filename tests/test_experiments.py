@@ -9,8 +9,10 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
+import torch
 import yaml
 
 pytest.importorskip("papermill")
@@ -19,7 +21,9 @@ import nbformat
 from papermill.cli import _resolve_type
 
 from rhmdiff import runs
+from rhmdiff.core import spawn
 from rhmdiff.engine import notebooks
+from rhmdiff.grammar import HierarchicalGrammar
 
 ROOT = Path(__file__).resolve().parent.parent
 NOTEBOOK = ROOT/"nbs"/"experiments"/"phase_transition.ipynb"
@@ -225,6 +229,48 @@ def test_sample_complexity_smoke(tmp_path):
     assert len(ladder) == 3 * 2 * 2  # shapes, grammars, rungs below the exact denoiser
     text = shown(tmp_path, SAMPLE_COMPLEXITY)
     assert text.count("image/png") == 3 and "sequences" in text
+
+
+SCALING_LAW = ROOT/"nbs"/"experiments"/"scaling_law.ipynb"
+
+
+def test_scaling_law_smoke(tmp_path):
+    """The statistics equal those of all strings: correlations to 1e-12, entropies within five standard errors
+    (a false alarm in 10^5 runs)."""
+    done = papermill(tmp_path, "-p", "preset", "smoke", notebook=SCALING_LAW)
+    assert done.returncode == 0, done.stderr[-3000:]
+    tables = (pd.read_csv(tmp_path/"results"/f"{x}.csv") for x in ("each", "entropies", "correlations"))
+    each, found, told = (x.set_index(["v", "m", "s", "L"]).sort_index() for x in tables)
+    assert len(each) == 2 * (2 * 2 + 1) and (each.gap > 0).all()
+    for shape in ((4, 2, 2, 2), (5, 2, 2, 2)):
+        grammar = HierarchicalGrammar.random(*shape, seed=spawn(0, "grammar", *shape, 1))
+        *levels, leaves = (torch.cat(x) for x in zip(*grammar.enumerate()))
+        p = grammar.log_joint([*levels, leaves]).exp()
+        joint = torch.zeros(4, shape[0], shape[0], dtype=p.dtype)  # of the last token and each other
+        for i in range(3): joint[i].index_put_((leaves[:, i], leaves[:, 3]), p, accumulate=True)
+        apart = joint[:3] - joint[:3].sum(2, keepdim=True) * joint[:3].sum(1, keepdim=True)
+        rms = [apart[2].pow(2).mean().sqrt(), apart[:2].pow(2).mean().sqrt()]
+        pair = torch.zeros(shape[0], shape[0], dtype=p.dtype)  # of the last token and the symbol beside
+        pair.index_put_((levels[1][:, 0], leaves[:, 3]), p, accumulate=True)
+        known = [rms[0], (pair - pair.sum(1, keepdim=True) * pair.sum(0)).pow(2).mean().sqrt()]
+        own = told.loc[shape].query("number == 1").sort_values("level")
+        assert np.allclose(own[["tokens", "symbols"]].T, [rms, known], rtol=0, atol=1e-12)
+        exact = [conditional_entropy(leaves[:, 4 - 2**h:], p) for h in range(3)]
+        own = found.loc[shape].query("number == 1").sort_values("h")
+        excess = np.array(exact) - exact[-1]
+        assert (abs(own.excess.to_numpy() - excess) <= 5 * own.se.to_numpy() + 1e-12).all()
+    text = shown(tmp_path, SCALING_LAW)
+    assert text.count("image/png") == 3 and "second level" in text
+
+
+def conditional_entropy(strings, p):
+    "The entropy of the last token given those before it, of (strings, tokens) with probabilities."
+    def entropy(rows):
+        if not rows.shape[1]: return 0.
+        _, of = torch.unique(rows, dim=0, return_inverse=True)
+        q = torch.zeros(int(of.max()) + 1, dtype=p.dtype).index_add_(0, of, p)
+        return -torch.special.xlogy(q, q).sum().item()
+    return entropy(strings) - entropy(strings[:, :-1])
 
 
 LEARNED_TRANSITION = ROOT/"nbs"/"experiments"/"learned_transition.ipynb"
