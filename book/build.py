@@ -52,7 +52,7 @@ ANSWERS = {"phase_transition": "fig-class", "universality": "fig-factors",
            "sample_complexity": "fig-gap-by-size", "rules": "fig-excess",
            "unmasking": "fig-information", "unknown_tree": "fig-unknown-tree",
            "noise_classes": "fig-fixed-laws", "single_grammars": "fig-origin",
-           "local_denoisers": "fig-local-denoisers"}
+           "local_denoisers": "fig-local-denoisers", "scaling_law": "fig-scaling-curves"}
 
 
 @dataclass(frozen=True)
