@@ -54,9 +54,9 @@ CHANGED = {
     "scaling_law": {
         "shapes": {"shapes": [[4, 2, 2, 2], [4, 2, 2, 3]]}, "compared": {"compared": [[5, 2, 2, 2]]},
         "sizes": {"sizes": [[3, 4], [4, 4]]}, "networks": {"networks": 1}, "grammars": {"grammars": 3},
-        "steps": {"steps": 6}, "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 12},
-        "layers": {"layers": 2}, "validation": {"validation": 8}, "patience": {"patience": 1},
-        "sequences": {"sequences": 32}, "seed": {"seed": 1},
+        "steps": {"steps": 6}, "passes": {"passes": 8}, "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3},
+        "dim": {"dim": 12}, "layers": {"layers": 2}, "validation": {"validation": 8},
+        "patience": {"patience": 1}, "sequences": {"sequences": 32}, "seed": {"seed": 1},
     },
     "depth": {
         "v": {"v": 5}, "productions": {"productions": [2, 3]}, "s": {"s": 3}, "depths": {"depths": [2]},
