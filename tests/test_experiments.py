@@ -172,12 +172,13 @@ def test_denoisers_smoke_and_resumption(tmp_path):
         tables.append([(results/f"{name}.csv").read_bytes() for name in kept])
     assert tables[0] == tables[1]
     table = pd.read_csv(results/"each.csv")
-    triples = [(a, *b) for a in ("transformer", "unet")
-               for b in (("masking", 0), ("masking", 1), ("gaussian", 0))]
-    assert list(zip(table.network, table.noise, table.number)) == triples
+    pairs = [(name, noise, 2, k) for noise, k in (("masking", 0), ("masking", 1), ("gaussian", 0))
+             for name in ("transformer", "unet")]
+    others = [("shuffled", "masking", 2, 0), ("transformer", "masking", 3, 0), ("unet", "masking", 3, 0)]
+    assert list(zip(table.network, table.noise, table.L, table.number)) == pairs + others
     assert (table.gap > 0).all()
     record = json.loads((results/"run.json").read_text(encoding="utf-8"))
-    assert len(record["parts"]) == len(triples)  # a part is one network
+    assert len(record["parts"]) == len(table)  # a part is one network
 
 
 MEMORIZATION = ROOT/"nbs"/"experiments"/"memorization.ipynb"
@@ -348,7 +349,10 @@ def test_networks_refused_before_any_work(tmp_path, notebook, arguments, message
     (("-p", "networks", "[transformer, cnn]"),
      "networks='cnn' is not one of transformer, encoder_decoder, unet"),
     (("-p", "noises", "[belief]"), "noises='belief' is not one of masking, uniform, gaussian"),
-    (("-p", "dim", "18"), "dim=18 must be a multiple of 4"),
+    (("-p", "dims", "[18]"), "dims=18 must be a multiple of 4"),
+    (("-p", "long_L", "2"), "long_L=2 must be greater than L=2"),
+    (("-p", "networks", "[transformer]"),
+     "shuffled=1 needs 'unet' among networks=['transformer'], or must be 0"),
     (("-p", "seeds", "[1, 2, 3]"),
      "seeds=[1, 2, 3] must be one number, or one for each of noises=['masking', 'gaussian']"),
     (("-p", "sees", "2"), "parameter='sees' is not one of"),
@@ -360,11 +364,12 @@ def test_denoisers_refused_before_any_work(tmp_path, arguments, message):
 
 
 def test_the_reference_run_meets_its_target():
-    "The committed reference: 0.01 nats a masked token for the transformer, from three seeds; none missing."
+    "The committed reference: 0.01 nats a masked token for the transformer, from five seeds; none missing."
     kept = ROOT/"book"/"reference"/"denoisers"
-    gaps = pd.read_csv(kept/"each.csv").groupby(["network", "noise"]).gap.mean()
+    table = pd.read_csv(kept/"each.csv").query("L == 3 and network != 'shuffled'")
+    gaps = table.groupby(["network", "noise"]).gap.mean()
     record = json.loads((kept/"run.json").read_text())
-    assert record["parameters"]["seeds"][0] == 3 and record["parameters"]["noises"][0] == "masking"
+    assert record["parameters"]["seeds"] == [5, 3, 3] and record["parameters"]["noises"][0] == "masking"
     assert [record["parameters"][k] for k in ("v", "m", "s", "L")] == [8, 2, 2, 3]
     assert gaps["transformer", "masking"] <= 0.01 and len(gaps) == 9
 

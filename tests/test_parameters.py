@@ -24,10 +24,12 @@ CHANGED = {
         "sequences": {"sequences": 8}, "seed": {"seed": 1},
     },
     "denoisers": {
-        "v": {"v": 5}, "m": {"m": 3}, "s": {"s": 3}, "L": {"L": 3},
-        "networks": {"networks": ["encoder_decoder"]},
-        "noises": {"noises": ["uniform"], "seeds": [1]}, "seeds": {"seeds": [1]}, "steps": {"steps": [5]},
-        "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3}, "dim": {"dim": 8}, "layers": {"layers": 1},
+        "v": {"v": 5}, "m": {"m": 3}, "s": {"s": 3}, "L": {"L": 1},
+        "networks": {"networks": ["encoder_decoder"], "shuffled": 0},
+        "noises": {"noises": ["uniform"], "seeds": [1]}, "seeds": {"seeds": [1]}, "steps": {"steps": 5},
+        "dims": {"dims": [8]}, "shuffled": {"shuffled": 0}, "long_L": {"long_L": 4},
+        "long_seeds": {"long_seeds": 0}, "long_steps": {"long_steps": 3}, "long_dims": {"long_dims": [16]},
+        "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3}, "layers": {"layers": 1},
         "sequences": {"sequences": 32}, "seed": {"seed": 1},
     },
     "samplers": {
