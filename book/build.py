@@ -284,13 +284,24 @@ def findings(results: Path) -> dict:
     for name, depth in (("shallow", shallow), ("deep", deep)):
         text[f"width_{name}"] = value(half["belief", depth].width / half["belief", depth].half)
     depths = sorted(set(halves.depth))
+    limit = thresholds(asked["v"], asked["m"], asked["s"])
     text["halves"] = rows(
-        ["noise", *(f"$L = {L}$" for L in depths)],
-        [[n, *(value(half[n, L].half, half[n, L].half_se) for L in depths)] for n in asked["noises"]])
+        ["noise", *(f"$L = {L}$" for L in depths), "$t^*$"],
+        [[n, *(value(half[n, L].half, half[n, L].half_se) for L in depths), value(*limit.get(n, (math.nan,)))]
+         for n in asked["noises"]])
     gaps = found.tables.get("gaps", pd.DataFrame(columns=["noise", "depth", "gap", "se"]))
     lost = lost_by_networks(found.tables.get("fates"), 1 / halves.classes.iloc[0])
     return text | {"gaps": gap_table(gaps), "network_depths": words(sorted(set(gaps.depth))),
                    "lost_by_networks": lost}
+
+
+def thresholds(*shape: int) -> dict:
+    "The critical noise of each noise for a shape (v, m, s), with its error, from noise_classes."
+    from rhmdiff.observables import bracket_mean
+    from rhmdiff.runs import read_results
+    found = read_results(REFERENCE/"noise_classes")["brackets"]
+    own = found[(found[["v", "m", "s"]] == shape).all(axis=1)]
+    return {noise: bracket_mean(x.rises, x.falls) for noise, x in own.groupby("noise")}
 
 
 def lost_by_networks(fates, chance: float) -> str:

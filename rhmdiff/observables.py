@@ -4,9 +4,9 @@
 
 # %% auto #0
 __all__ = ['reconstruction', 'mean_se', 'mean_by', 'level_agreement', 'changed_latents', 'Transition', 'transition',
-           'first_passage', 'Regimes', 'regimes', 'crossings', 'Collapse', 'scaling_collapse', 'token_changes',
-           'Changes', 'change_correlations', 'nearest_distance', 'grammaticality', 'class_entropy', 'score',
-           'inverse_participation_ratio', 'binned_accuracy', 'ungrammatical_by_level', 'ratio_se']
+           'bracket_mean', 'first_passage', 'Regimes', 'regimes', 'crossings', 'Collapse', 'scaling_collapse',
+           'token_changes', 'Changes', 'change_correlations', 'nearest_distance', 'grammaticality', 'class_entropy',
+           'score', 'inverse_participation_ratio', 'binned_accuracy', 'ungrammatical_by_level', 'ratio_se']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
 import functools
@@ -239,6 +239,23 @@ def transition(t,         # (k,) increasing noise levels
     copies = _noise_at(heights, t, _bootstrap(curve, error, z), error)
     width_se = _bootstrap_se(copies[:, 2] - copies[:, 0])
     return Transition(half, quarter - three_quarters, _bootstrap_se(copies[:, 1]), width_se)
+
+# %% ../nbs/09_observables.ipynb #b5a1a977
+@checked
+def bracket_mean(low, high,  # (k,) ends of the brackets, one a repetition
+                ) -> tuple[float, float]: # mean of the middles; its error, of one bracket its width's
+    "The mean of what lies somewhere between `low` and `high` in each of several repetitions, and its error."
+    _check_numbers(low=low, high=high)
+    low = _array(low)
+    high = _array(high)
+    if low.shape != high.shape or not len(low):
+        raise ValueError(f"low has shape {low.shape} and high {high.shape}; both must be (k,), k at least 1")
+    if not (np.isfinite(low) & np.isfinite(high) & (low <= high)).all():
+        raise ValueError(f"low={low} and high={high} must be finite, low nowhere above high")
+    middles = (low + high) / 2
+    scatter = middles.std(ddof=1) / len(middles)**0.5 if len(middles) > 1 else 0.
+    return float(middles.mean()), float(np.hypot(scatter, (high - low).mean() / (12 * len(middles))**0.5))
+
 
 # %% ../nbs/09_observables.ipynb #581cd5dd
 @checked

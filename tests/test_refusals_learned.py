@@ -377,6 +377,8 @@ def observable_calls():
                 "low": "number", "seed": "int", "resamples": "int"},
                {"t": [t[::-1], t * NAN], "curve": [fall * NAN, fall[:3]], "se": [-t, t * NAN], "high": [-1],
                 "low": [2], "resamples": [1, HUGE]}, {"high": [None], "low": [None]})
+    yield case(observables.bracket_mean, {"low": t, "high": t + 1}, {"low": "numbers", "high": "numbers"},
+               {"low": [t + 2, t * NAN, t[:3], t[:0]], "high": [t - 1, t * NAN]})
     yield case(observables.first_passage, {"x": t + 1, "y": t, "level": 0.5},
                {"x": "numbers", "y": "numbers", "level": "number"},
                {"x": [t, t[::-1] + 1], "y": [t[:2], t * NAN]},
