@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['OK', 'FAILED', 'USAGE', 'NO_OUTPUT', 'TIME', 'INTERRUPTED', 'TERMINATED', 'CODES', 'Terminated', 'code_for', 'main',
-           'rhm', 'run', 'sweep', 'plan', 'run_sweep', 'sweep_status', 'sweep_table', 'status', 'check', 'reference',
-           'replace_results', 'check_name', 'new_notebook', 'is_listed', 'with_line', 'checkout', 'new']
+           'rhm', 'run', 'sweep', 'plan', 'run_sweep', 'sweep_status', 'sweep_table', 'score', 'status', 'check',
+           'reference', 'replace_results', 'check_name', 'new_notebook', 'is_listed', 'with_line', 'checkout', 'new']
 
 # %% ../nbs/13_cli.ipynb #b0e50999
 import contextlib
@@ -77,7 +77,7 @@ def main(arguments: list[str] | None = None) -> None:
 # %% ../nbs/13_cli.ipynb #95f1d32b
 @click.group(epilog=CODES, context_settings={"help_option_names": ["-h", "--help"]})
 def rhm() -> None:
-    "Experiments on diffusion and hierarchies: run them, sweep their parameters, look after their results."
+    "Experiments on diffusion and hierarchies: run them, sweep them, look after their results; judge samples."
 
 _DRY = click.option("--dry-run", is_flag=True, help="Say what would run and what it costs; run nothing.")
 _TIMEOUT = click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Seconds for each run.")
@@ -356,6 +356,40 @@ def sweep_table(manifest: str) -> None:
     "Join the tables of all complete runs of MANIFEST, and write them as CSV beside it."
     from rhmdiff import runs
     for file in runs.save_tables(manifest): click.echo(file)
+
+# %% ../nbs/13_cli.ipynb #94ed38dc
+_FILE = click.Path(path_type=Path)
+
+@rhm.command(epilog=CODES)
+@click.argument("samples", type=_FILE)
+@click.option("--grammar", "rules", type=_FILE, required=True, help="Its spec, a JSON file.")
+@click.option("--train", type=_FILE, help="What the model was trained on; says what is copied and novel.")
+@click.option("--held-out", type=_FILE, help="Sequences of the same kind that it was not trained on.")
+@click.option("--flips", type=click.IntRange(0), default=0, show_default=True,
+              help="A copy up to so many tokens counts as memorized.")
+@click.option("--empty", default="", help="What stands in texts for the empty symbol of a ragged grammar.")
+@click.option("--indices/--names", default=None, help="What texts hold; by default as they look.")
+@click.option("--csv", "out", type=_FILE, help="Write the table there too.")
+def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None, flips: int, empty: str,
+          indices: bool | None, out: Path | None) -> None:
+    """Judge SAMPLES by a grammar: log-likelihood, grammatical by level, copied, novel, with errors.
+
+    SAMPLES, --train and --held-out are .npy or .npz arrays of indices (batch, n), or text with a sequence a
+    line: names or indices with blanks (.txt) or commas (.csv) between them. A .csv with a column `sequence`
+    is read by that column."""
+    from rhmdiff import families, observables
+    from rhmdiff.core import atomic_path
+    grammar = families.load_json(rules)
+    files = {"leaves": samples, "train": train, "held_out": held_out}
+    given = {name: observables.read_samples(file, grammar, empty, indices)
+             for name, file in files.items() if file is not None}
+    table = observables.score(grammar, **given, flips=flips)
+    table.index.name = "row"
+    if out is not None:
+        with atomic_path(out) as tmp: table.to_csv(tmp)
+    click.echo(f"{len(given['leaves'])} samples in {samples}")
+    width = max(map(len, table.index))
+    for name, mean, se in table.itertuples(): click.echo(f"{name:{width}}  {mean:10.5g}  +- {se:.2g}")
 
 # %% ../nbs/13_cli.ipynb #a05dd418
 @rhm.command("status", epilog=CODES)

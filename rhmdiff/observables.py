@@ -6,14 +6,18 @@
 __all__ = ['reconstruction', 'mean_se', 'mean_by', 'level_agreement', 'changed_latents', 'Transition', 'transition',
            'bracket_mean', 'first_passage', 'Regimes', 'regimes', 'crossings', 'Collapse', 'scaling_collapse',
            'token_changes', 'Changes', 'change_correlations', 'nearest_distance', 'grammaticality', 'class_entropy',
-           'score', 'inverse_participation_ratio', 'binned_accuracy', 'ungrammatical_by_level', 'ratio_se']
+           'score', 'read_samples', 'inverse_participation_ratio', 'binned_accuracy', 'ungrammatical_by_level',
+           'ratio_se']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
+import csv
 import functools
 import itertools
 import math
 import reprlib
-from collections.abc import Callable, Sequence
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -31,9 +35,11 @@ from rhmdiff.core import (
     draw_index,
     generator,
     ratio_se,
+    shown,
 )
 from .diffusion import Process
 from .engine.passes import unit_weights, up
+from .engine.spec import align, alignments, separator, terminal_names
 from .families import shared_fraction
 from .grammar import HierarchicalGrammar
 from .models import check_model, check_size, evaluating
@@ -655,42 +661,206 @@ def class_entropy(classes: torch.Tensor,  # (batch,) integers; -1, for no class,
     variance = max(0., (p * np.log(p)**2).sum() - plain**2) / n
     return float(plain + (len(p) - 1) / (2 * n)), float(math.sqrt(variance))
 
+# %% ../nbs/09_observables.ipynb #62bcfac5
+_OWN = 4096  # sequences that are drawn of an ambiguous grammar
+
+def _own_log_likelihood(grammar: HierarchicalGrammar) -> tuple[float, float]:
+    "Mean log-probability of the grammar's own sequences, in nats, and its error: 0 without ambiguity."
+    if not any(shared_fraction(grammar)): return -grammar.entropy(), 0.
+    mean, se = mean_se(grammar.log_prob(grammar.sample(_OWN, seed=0)[-1]))
+    return mean.item(), se.item()
+
+def _likelihoods(grammar: HierarchicalGrammar, sentences: torch.Tensor) -> dict[str, tuple[float, float]]:
+    "Mean log-likelihood of grammatical sequences, (batch, n), and its excess over that of the grammar's own."
+    if not len(sentences): return dict.fromkeys(("log-likelihood", "excess log-likelihood"), (math.nan,) * 2)
+    mean, se = (x.item() for x in mean_se(grammar.log_prob(sentences)))
+    own, own_se = _own_log_likelihood(grammar)
+    return {"log-likelihood": (mean, se), "excess log-likelihood": (mean - own, math.hypot(se, own_se))}
+
 # %% ../nbs/09_observables.ipynb #9e056b10
 def _only_once(x: torch.Tensor) -> torch.Tensor:
     "Which sequences of (batch, n) no other one equals, (batch,) bool."
     _, where, count = x.unique(dim=0, return_inverse=True, return_counts=True)
     return count[where] == 1
 
+def _check_scored(grammar: HierarchicalGrammar, leaves: torch.Tensor, train, held_out, flips) -> None:
+    "A ValueError unless the sets hold sequences of the grammar."
+    for name, sequences in (("leaves", leaves), ("train", train), ("held_out", held_out)):
+        if sequences is None: continue
+        check_symbols(name, sequences, grammar.vocab[-1], grammar.n_leaves)
+        if not len(sequences): raise ValueError(f"{name} is empty")
+    if len(leaves) < 2: raise ValueError(f"leaves holds {len(leaves)} sequences; two at least are needed")
+    if check_int("flips", flips, 0, grammar.n_leaves) and train is None:
+        raise ValueError(f"flips={flips} says how near a copy is to train, which is not given")
+
+def _against_sets(leaves: torch.Tensor, grammatical: torch.Tensor, train, held_out, flips: int) -> dict:
+    "What is true of each sequence beside the training and the held-out set, by name."
+    parts = {"only once": _only_once(leaves)}
+    if train is not None:
+        to_train = nearest_distance(leaves, train)
+        parts = {"memorized": to_train <= flips, "novel": grammatical & (to_train > 0), **parts,
+                 "distance to train": to_train}
+    if held_out is not None:
+        to_held_out = nearest_distance(leaves, held_out)
+        parts["distance to held-out"] = to_held_out
+        if train is not None: parts["nearer to train"] = to_train.double() - to_held_out
+    return parts
+
+# %% ../nbs/09_observables.ipynb #589a7465
 @checked
 def score(grammar: HierarchicalGrammar,
-          x: torch.Tensor,                       # (batch, n) samples, two at least
-          train: torch.Tensor,                   # (set, n)
+          leaves: torch.Tensor,                  # (batch, n) samples, two at least
+          train: torch.Tensor | None = None,     # (set, n): what the model was trained on
           held_out: torch.Tensor | None = None,  # (set, n): drawn from the same distribution, not trained on
           flips: int = 0,                        # a copy up to so many tokens counts as memorized
          ) -> pd.DataFrame:                      # rows by name, columns mean and se
-    """Shares of samples that are grammatical, memorized, novel and drawn only once; Hamming distance to the
-    nearest training and held-out sequence, and the former less the latter ("nearer to train", negative
-    where it is); class entropy in nats."""
-    for name, sequences in (("x", x), ("train", train), ("held_out", held_out)):
-        if sequences is not None: check_symbols(name, sequences, grammar.vocab[-1], grammar.n_leaves)
-    if not len(train): raise ValueError("train is empty")
-    if held_out is not None and not len(held_out): raise ValueError("held_out is empty")
-    flips = check_int("flips", flips, 0, grammar.n_leaves)
-    to_train = nearest_distance(x, train)
-    if len(x) < 2: raise ValueError(f"x holds {len(x)} sequences; two at least are needed")
-    classes = grammar.parse(x)[0][:, 0]
+    """What samples are made of, row by row, with errors over the samples.
+
+    Shares: grammatical as a whole; the nodes of each level between root and leaves with a derivation below
+    them; memorized and novel, if `train` is given; drawn only once. In nats: log-likelihood of the
+    grammatical ones, a sequence; its excess over that of the grammar's own; class entropy. Hamming distance
+    to the nearest training and held-out sequence, and the former less the latter ("nearer to train",
+    negative where it is). nan where nothing is grammatical."""
+    _check_scored(grammar, leaves, train, held_out, flips)
+    levels = grammar.parse(leaves)
+    classes = levels[0][:, 0]
     grammatical = classes >= 0
-    parts = {"grammatical": grammatical,
-             "memorized": to_train <= flips,
-             "novel": grammatical & (to_train > 0),
-             "only once": _only_once(x),
-             "distance to train": to_train}
-    if held_out is not None:
-        to_held_out = nearest_distance(x, held_out)
-        parts |= {"distance to held-out": to_held_out, "nearer to train": to_train.double() - to_held_out}
+    inner = {f"grammatical at level {l}": (levels[l] >= 0).double().mean(-1) for l in range(1, grammar.depth)}
+    parts = {"grammatical": grammatical, **inner}
+    sets = _against_sets(leaves, grammatical, train, held_out, flips)
     rows = {name: tuple(y.item() for y in mean_se(part.double())) for name, part in parts.items()}
+    rows |= _likelihoods(grammar, leaves[grammatical])
+    rows |= {name: tuple(y.item() for y in mean_se(part.double())) for name, part in sets.items()}
     rows["class entropy"] = class_entropy(classes, grammar.vocab[0])
     return pd.DataFrame(rows, index=["mean", "se"]).T
+
+# %% ../nbs/09_observables.ipynb #521f03e0
+def _terminals(grammar: HierarchicalGrammar, empty: str) -> dict[str, int]:
+    "The index of each terminal by its name; the empty symbol's where it has one."
+    return {a: i for i, a in enumerate(terminal_names(grammar.tables, empty)) if a}
+
+def _split_line(text: str, names: dict[str, int], spelt: bool) -> list[str]:
+    "The symbols of a line: what stands between blanks, or, where all names are letters, the letters."
+    fields = text.split()
+    if spelt and len(fields) == 1 and fields[0] not in names: return list(fields[0])
+    return fields
+
+def _are_indices(fields: list[list[str]], names: dict[str, int]) -> bool:
+    "Whether the fields of a file are indices, and not names; a ValueError where they could be both."
+    found = {a for row in fields for a in row}
+    digits = all(a.isascii() and a.isdecimal() for a in found)
+    named = found <= names.keys()
+    if not (digits and named): return digits
+    if all(names[a] == int(a) for a in found): return True
+    raise ValueError("its symbols can be names of terminals or indices: say indices=True or False")
+
+# %% ../nbs/09_observables.ipynb #c108f14c
+def _index(grammar: HierarchicalGrammar, a: str, names: dict[str, int], indices: bool) -> int:
+    "The index of a symbol as written."
+    v = grammar.vocab[-1]
+    if not indices and a in names: return names[a]
+    if not indices: raise ValueError(f"holds {shown(a)}, which is no terminal; {_listed(names)} are")
+    if not (a.isascii() and a.isdecimal()):
+        raise ValueError(f"holds {shown(a)}, which is no index, as indices=True wants")
+    if len(a) < 19 and int(a) < v: return int(a)
+    mask = f" ({v} is the mask)" if a == str(v) else ""
+    raise ValueError(f"holds the index {shown(a)}{mask}; 0 to {v - 1} are allowed")
+
+def _listed(names: dict[str, int]) -> str:
+    "A few of the names."
+    return ", ".join(map(repr, list(names)[:8])) + (", ..." if len(names) > 8 else "")
+
+def _laid_out(grammar: HierarchicalGrammar, symbols: list[int]) -> list[int]:
+    "A row of n leaves from a sequence that may be shorter in a ragged grammar."
+    t = grammar.tables
+    empty = t.empty[-1]
+    missing = grammar.n_leaves - len(symbols)
+    if empty is not None and missing > 0 and not alignments(t, symbols): return symbols + [empty] * missing
+    return align(t, "the sequence", symbols)
+
+# %% ../nbs/09_observables.ipynb #ceb1d03e
+def _csv_rows(lines: Iterable[str], n: int, named: bool) -> Iterator[tuple[int, list[str]]]:
+    """The number and the cells of each row that is not empty; of a table with names of columns, those of the
+    column `sequence` alone. `named`: whether a terminal is called so."""
+    rows = csv.reader(lines)
+    column = None
+    for row in rows:
+        row = [cell.strip() for cell in row]
+        if rows.line_num == 1 and "sequence" in row and not named: column = row.index("sequence")
+        elif rows.line_num == 1 and n > 1 and row == [str(i) for i in range(n)]:
+            raise ValueError("line 1 counts the columns, as pandas writes them; write with header=False")
+        elif any(row): yield rows.line_num, row if column is None else row[column:column + 1]
+
+def _lines_of(path: Path, grammar: HierarchicalGrammar,
+              names: dict[str, int]) -> list[tuple[int, list[str]]]:
+    "The number and the symbols of each line of a text that is not blank."
+    spelt = not separator(grammar.tables)
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        if path.suffix.lower() == ".csv":
+            rows = _csv_rows(file, grammar.n_leaves, "sequence" in names)
+            return [(k, row if len(row) > 1 else _split_line("".join(row), names, spelt)) for k, row in rows]
+        return [(k, _split_line(line, names, spelt)) for k, line in enumerate(file, 1) if line.strip()]
+
+def _from_text(path: Path, grammar: HierarchicalGrammar, empty: str, indices: bool | None) -> list[list[int]]:
+    "The rows of leaves of a text."
+    names = _terminals(grammar, empty)
+    numbered = _lines_of(path, grammar, names)
+    if indices is None: indices = _are_indices([fields for _, fields in numbered], names)
+    known: dict[tuple, list[int]] = {}
+    for k, fields in numbered:
+        if tuple(fields) in known: continue
+        try: symbols = [_index(grammar, a, names, indices) for a in fields]
+        except ValueError as e: raise ValueError(f"line {k} {e}") from None
+        try: known[tuple(fields)] = _laid_out(grammar, symbols)
+        except ValueError as e: raise ValueError(f"line {k}: {e}") from None
+    return [known[tuple(fields)] for _, fields in numbered]
+
+# %% ../nbs/09_observables.ipynb #be45193e
+def _from_numpy(path: Path, grammar: HierarchicalGrammar) -> np.ndarray:
+    "The array of a file, (batch, n) integers."
+    x = np.load(path, allow_pickle=False)
+    if not isinstance(x, np.ndarray):
+        with x as arrays:
+            name = arrays.files[0] if len(arrays.files) == 1 else "leaves"
+            if name not in arrays.files:
+                found = ", ".join(arrays.files) or "none"
+                raise ValueError(f"it has the arrays {found}; one alone is read, or 'leaves'")
+            x = arrays[name]
+    n, v = grammar.n_leaves, grammar.vocab[-1]
+    if x.dtype.kind not in "iu" or x.ndim != 2 or x.shape[1] != n:
+        raise ValueError(f"it has an array {x.dtype} {x.shape}; integers (batch, {n}) are needed")
+    wrong = np.argwhere((x < 0) | (x >= v))
+    if not len(wrong): return x.astype(np.int64)
+    i, j = wrong[0]
+    mask = f" ({v} is the mask)" if x[i, j] == v else ""
+    raise ValueError(f"row {i}, position {j}: the index {x[i, j]}{mask}; 0 to {v - 1} are allowed")
+
+# %% ../nbs/09_observables.ipynb #ca80d65e
+_MOST_BYTES = 2**30  # of a file
+
+@checked
+def read_samples(path: str | Path,              # .npy, .npz, .csv or .txt
+                 grammar: HierarchicalGrammar,
+                 empty: str = "",               # the empty symbol of a ragged grammar, as a text has it
+                 indices: bool | None = None,   # whether a text has indices; None: as it looks
+                ) -> torch.Tensor:              # (batch, n) int64
+    """Sequences of leaves from a file, for `score`; a ValueError that names the file and the line where it
+    holds none."""
+    file = Path(path)
+    if "\0" in str(path): raise ValueError(f"path={str(path)!r} names no file")
+    check_choice(f"path={str(path)!r}: its ending", file.suffix.lower(), (".npy", ".npz", ".csv", ".txt"))
+    if not file.is_file(): raise ValueError(f"path={str(path)!r} cannot be read: there is no such file")
+    if (size := file.stat().st_size) > _MOST_BYTES:
+        raise ValueError(f"path={str(path)!r} has {size} bytes; at most {_MOST_BYTES} are read")
+    try:
+        if file.suffix.lower() in (".npy", ".npz"): rows = torch.from_numpy(_from_numpy(file, grammar))
+        else: rows = torch.tensor(_from_text(file, grammar, empty, indices), dtype=torch.int64)
+    except UnicodeDecodeError: raise ValueError(f"path={str(path)!r}: it is no text in UTF-8") from None
+    except OSError as e: raise ValueError(f"path={str(path)!r} cannot be read: {e.strerror or e}") from None
+    except (ValueError, EOFError, csv.Error, zipfile.BadZipFile) as e:
+        raise ValueError(f"path={str(path)!r}: {e}") from None
+    if not len(rows): raise ValueError(f"path={str(path)!r}: it holds no sequences")
+    return rows
 
 # %% ../nbs/09_observables.ipynb #cac24894
 def _noises_symbols(process) -> bool:

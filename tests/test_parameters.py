@@ -170,6 +170,16 @@ CHANGED = {
         "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3},
         "dim": {"dim": 4}, "seed": {"seed": 1},
     },
+    "referee": {
+        "shape": {"shape": [5, 2, 2]}, "zipf": {"zipf": 0.5}, "depths": {"depths": [2]},
+        "grammars": {"grammars": 1}, "sequences": {"sequences": 6}, "group": {"group": 3},
+        "floors": {"floors": [0.1]}, "per_count": {"per_count": 3}, "depth": {"depth": 3},
+        "networks": {"networks": 0}, "training_steps": {"training_steps": 5},
+        "batch_size": {"batch_size": 8}, "lr": {"lr": 2e-3}, "dim": {"dim": 4},
+        "temperatures": {"temperatures": [1.]}, "samples": {"samples": 16}, "reveals": {"reveals": [1, 4]},
+        "steps": {"steps": [8]}, "doubts": {"doubts": [2.]}, "draws": {"draws": 3000}, "more": {"more": 2},
+        "tokens": {"tokens": 40}, "vocabulary": {"vocabulary": 50}, "seed": {"seed": 1},
+    },
 }
 
 

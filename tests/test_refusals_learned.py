@@ -352,6 +352,16 @@ CURVES = pd.DataFrame([(L, t, 1 / (1 + math.exp(1.4**L * 6 * (t - 0.5))), 0.01)
                       columns=["depth", "t", "mean", "se"])
 
 
+def reading_calls(folder):
+    "What reads samples from a file."
+    file = folder/"samples.txt"
+    file.write_text("\n".join(GRAMMAR.decode(LEAVES)), encoding="utf-8")
+    yield case(observables.read_samples, {"path": file, "grammar": GRAMMAR},
+               {"path": "path", "grammar": "object", "empty": "text", "indices": "flag"},
+               {"path": ["", "nowhere.txt", "/", "/dev/zero", __file__, folder], "empty": ["a", "__"],
+                "indices": [True]}, {"indices": [None]})
+
+
 def observable_calls():
     "Level by level."
     beliefs = posterior(GRAMMAR, NOISE.log_evidence(X_T, 0.5))
@@ -409,11 +419,11 @@ def observable_calls():
     yield case(observables.class_entropy, {"classes": CLASSES, "count": 4},
                {"classes": "symbols", "count": "int"},
                {"classes": [[9], torch.tensor([9]), LEAVES], "count": [0, HUGE]})
-    yield case(observables.score, {"grammar": GRAMMAR, "x": LEAVES, "train": LEAVES},
-               {"grammar": "object", "x": "symbols", "train": "symbols", "held_out": "symbols",
+    yield case(observables.score, {"grammar": GRAMMAR, "leaves": LEAVES, "train": LEAVES},
+               {"grammar": "object", "leaves": "symbols", "train": "symbols", "held_out": "symbols",
                 "flips": "int"},
-               {"x": [LEAVES[:1], LEAVES + 4, LEAVES[:, :3]], "train": [LEAVES[:0], LEAVES[:, :3]],
-                "flips": [99], "held_out": [LEAVES[:, :3]]}, {"held_out": [None]})
+               {"leaves": [LEAVES[:1], LEAVES + 4, LEAVES[:, :3]], "train": [LEAVES[:0], LEAVES[:, :3]],
+                "flips": [99], "held_out": [LEAVES[:, :3]]}, {"train": [None], "held_out": [None]})
     yield case(observables.inverse_participation_ratio, {"process": NOISE, "train": LEAVES, "t": 0.5,
                "samples": 4}, {"process": "object", "train": "symbols", "t": "number", "samples": "int",
                "seed": "seed", "chunk_size": "int"},
@@ -600,7 +610,7 @@ TABLES = {
     "networks": lambda folder: network_calls(), "exact": lambda folder: exact_calls(), "models": model_calls,
     "sampling": lambda folder: sampling_calls(), "losses": lambda folder: loss_calls(),
     "judging": lambda folder: judging_calls(), "training": training_calls,
-    "observables": lambda folder: observable_calls(), "plots": plot_calls,
+    "observables": lambda folder: [*observable_calls(), *reading_calls(folder)], "plots": plot_calls,
     "protocols": lambda folder: protocol_calls(), "runs": runs_calls,
 }
 TAKEN = {name for name in TABLES if name != "runs"}  # a right call there would make a run
