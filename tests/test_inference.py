@@ -22,6 +22,7 @@ from rhmdiff.inference import (
     inside_outside,
     leaf_posterior,
     level_entropy,
+    level_information,
     max_posterior,
     posterior,
     sample_posterior,
@@ -182,6 +183,14 @@ def test_no_more_memory_is_granted_than_machines_have(ask):
     e = torch.zeros(2, 4, 3)
     ask(g, e, memory_bytes=2**60)
     with pytest.raises(ValueError, match="memory_bytes"): ask(g, e, memory_bytes=2**60 + 1)
+
+
+def test_leaves_that_show_tell_all_of_a_derivation():
+    "Every derivation has the same probability and a string of its own: no error of a mean either."
+    g = HierarchicalGrammar.random([2, 3, 4], [2, 2], 2, 2, seed=0)
+    seen = torch.where(g.sample(8, seed=0)[-1][..., None] == torch.arange(4), 0., -math.inf)
+    mean, se = level_information(g, seen)
+    assert math.isclose(mean[-1], g.entropy()) and (se[-1] < 1e-12) and (mean.diff() > 0).all()
 
 
 def test_a_string_has_a_token():
