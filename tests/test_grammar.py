@@ -18,7 +18,7 @@ from rhmdiff.engine.draws import sample_unique_derivations
 from rhmdiff.engine.spec import separator
 from rhmdiff.engine.tables import count_strings_at_least
 from rhmdiff.families import ambiguous, filtered, from_nltk, ragged, to_nltk, weighted
-from rhmdiff.grammar import HierarchicalGrammar
+from rhmdiff.grammar import HierarchicalGrammar, _check_pairs, tree_svg
 
 FALSE_ALARM = 1e-4  # of each chi-square below, were the sampler right and the seed drawn anew; there are 38
 
@@ -231,6 +231,8 @@ def test_resample_follows_the_law(synonym):
     levels = [x.expand(20000, -1) for x in g.sample(1, seed=3)]
     root, now = levels[0][0, 0].item(), tuple(levels[1][0].tolist())
     drawn = g.resample(levels, 0, 0, seed=4, synonym=synonym)
+    same = [a.equal(b) for a, b in zip(drawn, g.resample(levels, 0, 0, seed=4))]
+    assert all(same) != synonym  # which is not asked for by default
     law = defaultdict(float)
     for below, p in every:
         x = indices(g, below)
@@ -320,3 +322,25 @@ def test_large_alphabets_and_many_productions():
         g.sample(2, dtype=torch.uint8)
     _, counts = levels[1].unique(dim=0, return_counts=True)
     assert len(counts) == 1000 and ((counts - 20).abs() < 5.5 * math.sqrt(20)).all()
+
+
+def test_pairs_of_levels_are_counted_before_they_are_computed():
+    deep = HierarchicalGrammar.random(4, 2, 2, 60, seed=0)
+    _check_pairs(deep.tables, (12, None), (12, None))
+    with pytest.raises(ValueError, match="levels 12 and 13 have 33554432 pairs of nodes; at most 16777216"):
+        deep.mutual_information(12, 13)
+
+
+def test_a_tree_is_drawn_down_to_the_last_level_that_is_not_too_wide():
+    g = HierarchicalGrammar.random(4, 2, 2, 4, seed=0)
+    levels = g.sample(1, seed=0)
+    whole, part = (tree_svg(g.tables, levels, widest) for widest in (16, 15))
+    assert "leaves" in whole and "leaves" not in part and "level 1" in part
+    assert "∅" not in whole and "∅" in tree_svg(*uneven())
+
+
+def uneven():
+    "Tables of a grammar with an expansion that is shorter than another, and its derivation."
+    g = HierarchicalGrammar({"root_symbols": ["S"], "terminal_symbols": ["x", "y"],
+                             "rules": {"S": [("xy", 1.), ("y", 1.)]}})
+    return g.tables, next(g.enumerate(start=1))

@@ -13,6 +13,7 @@ from hypothesis import Phase, assume, find, given, settings
 from hypothesis import strategies as st
 from scipy.stats import chisquare
 
+from rhmdiff import inference
 from rhmdiff.diffusion import make_process
 from rhmdiff.engine.passes import satisfiable
 from rhmdiff.grammar import HierarchicalGrammar
@@ -21,6 +22,7 @@ from rhmdiff.inference import (
     inside_outside,
     leaf_posterior,
     level_entropy,
+    level_information,
     max_posterior,
     posterior,
     sample_posterior,
@@ -157,6 +159,65 @@ def test_no_evidence_makes_nan(data, seed, zeros, size):
             assert satisfiable(g.tables, evidence).equal(beliefs.log_z > -math.inf)
             assert not beliefs.log_z.isnan().any() and not any(l.isnan().any() for l in beliefs.levels)
             assert all((l >= 0).all() and (l.sum(-1) <= 1 + 1e-4).all() for l in beliefs.levels)
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("ask", [posterior, inside])
+def test_a_refusal_names_the_first_position_at_fault(ask, bad):
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    e = torch.zeros(3, 4, 3)
+    e[1, 3] = e[2, 0] = bad
+    with pytest.raises(ValueError, match=r"log_evidence\[1, 3\]"): ask(g, e)
+
+
+def test_a_refusal_names_the_first_position_that_sums_overflow_at():
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    e = torch.zeros(3, 4, 3, dtype=torch.float64)
+    e[1, 3, 2] = e[2, 0, 2] = 1e308
+    with pytest.raises(ValueError, match=r"log_evidence\[1, 3\] is 1e\+308 at best"): posterior(g, e)
+
+
+@pytest.mark.parametrize("ask", [posterior, sample_posterior, max_posterior, inside])
+def test_no_more_memory_is_granted_than_machines_have(ask):
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    e = torch.zeros(2, 4, 3)
+    ask(g, e, memory_bytes=2**60)
+    with pytest.raises(ValueError, match="memory_bytes"): ask(g, e, memory_bytes=2**60 + 1)
+
+
+def test_leaves_that_show_tell_all_of_a_derivation():
+    "Every derivation has the same probability and a string of its own: no error of a mean either."
+    g = HierarchicalGrammar.random([2, 3, 4], [2, 2], 2, 2, seed=0)
+    seen = torch.where(g.sample(8, seed=0)[-1][..., None] == torch.arange(4), 0., -math.inf)
+    mean, se = level_information(g, seen)
+    assert math.isclose(mean[-1], g.entropy()) and (se[-1] < 1e-12) and (mean.diff() > 0).all()
+
+
+def test_a_string_has_a_token():
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    assert inside(g, torch.zeros(1, 4, 3), torch.tensor([1])).log_z.tolist() == [-math.inf]
+    with pytest.raises(ValueError, match="must be from 1 to 4"):
+        inside(g, torch.zeros(1, 4, 3), torch.tensor([0]))
+
+
+def test_the_compiled_path_answers_where_it_can(monkeypatch):
+    "Of what is measured most, the reference path computes nothing, but where it is asked for."
+    pytest.importorskip("numba")
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    e = torch.zeros(2, 4, 3)
+    def refused(*_): raise AssertionError("the reference path")
+    monkeypatch.setattr(inference.passes, "posteriors_in_chunks", refused)
+    assert posterior(g, e).log_z.equal(posterior(g, e, path="fast").log_z)
+    for needs_it in (lambda: posterior(g, e, path="reference"), lambda: posterior(g, e.requires_grad_())):
+        with pytest.raises(AssertionError, match="the reference path"): needs_it()
+
+
+def test_strings_are_taken_so_many_at_a_time_as_the_memory_holds():
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    one = 8 * inference._chart_numbers(g, 4)  # bytes of one string of four tokens
+    e = torch.zeros(10, 4, 3)
+    def sizes(memory_bytes): return inference._string_parts(g, e, None, memory_bytes, lambda t, x, n: len(x))
+    assert sizes(3 * one) == [3, 3, 3, 1] and sizes(3 * one - 1) == [2] * 5 and sizes(1) == [1] * 10
 
 
 def test_without_numba_the_reference_path_answers():
