@@ -397,8 +397,10 @@ function rhmPlay(root) {
     if (state.shown) told.push(`guess=${state.guess}`);
     return "#" + told.join("&");
   }
+  let known;  // the address as it was last read or written
   function readAddress() {
-    const told = new URLSearchParams(location.hash.slice(1));
+    known = location.hash;
+    const told = new URLSearchParams(known.slice(1));
     Object.assign(state, START, {masked: new Set(), pinned: []});
     if (NOISES.includes(told.get("noise"))) state.noise = told.get("noise");
     for (const key of ["v", "m", "s", "L", "grammar", "sentence"]) {
@@ -541,8 +543,11 @@ function rhmPlay(root) {
     parts.noise = h("select", {id: "play-noise", onchange: () => {
       change({noise: parts.noise.value, pinned: []}, true);
     }}, NOISES.map(x => h("option", {value: x}, x)));
+    parts.edges = svg("g");
+    parts.nodes = svg("g");
     parts.tree = svg("svg", {viewBox: "0 0 760 330", role: "group",
-                             "aria-label": "The tree of the sentence, its leaves below"});
+                             "aria-label": "The tree of the sentence, its leaves below"},
+                     parts.edges, parts.nodes);
     parts.bars = svg("svg", {viewBox: "0 0 360 150", role: "img"});
     parts.curves = svg("svg", {viewBox: "0 0 360 250", role: "img"});
     parts.cobweb = svg("svg", {viewBox: "0 0 360 250", role: "img"});
@@ -665,20 +670,29 @@ function rhmPlay(root) {
   function place(l, i) {
     return {x: 760 * (i + 0.5) / now.derivation[l].length, y: 26 + l * 270 / state.L};
   }
+  // The edges are drawn once for each shape, since they do not move with the noise.
+  let edgesOf;
+  function drawEdges() {
+    const sizes = now.derivation.map(row => row.length).join();
+    if (edgesOf === sizes) return;
+    edgesOf = sizes;
+    parts.edges.replaceChildren(...now.derivation.slice(1).flatMap((row, l) => row.map((_, i) => {
+      const above = place(l, Math.floor(i / state.s));
+      const {x, y} = place(l + 1, i);
+      return svg("line", {x1: above.x, y1: above.y, x2: x, y2: y, class: "play-edge"});
+    })));
+  }
   function drawTree() {
-    const {derivation, symbols, beliefs} = now;
+    drawEdges();
+    const {derivation, beliefs} = now;
     const all = state.step === null ? null : steps();
     const at = all && all[state.step];
     const done = new Map();  // node -> "up" or "down", the last pass that has come to it
     if (all) for (const x of all.slice(0, state.step + 1)) done.set(`${x.l},${x.i}`, x.way);
-    const edges = [], nodes = [];
+    const nodes = [];
     derivation.forEach((row, l) => row.forEach((a, i) => {
       const {x, y} = place(l, i);
       const size = Math.min(13, 330 / row.length);
-      if (l > 0) {
-        const above = place(l - 1, Math.floor(i / state.s));
-        edges.push(svg("line", {x1: above.x, y1: above.y, x2: x, y2: y, class: "play-edge"}));
-      }
       const here = at && at.l === l && at.i === i;
       if (here) nodes.push(svg("circle", {cx: x, cy: y, r: size + 5, class: "play-here"}));
       if (l === state.L) { nodes.push(leaf(i, x, y, size)); return; }
@@ -693,7 +707,7 @@ function rhmPlay(root) {
       if (row.length <= 27) nodes.push(text(x, y - size - 3, two(p), {class: "play-number"}));
     }));
     const focused = parts.tree.contains(document.activeElement);
-    parts.tree.replaceChildren(...edges, ...nodes);
+    parts.nodes.replaceChildren(...nodes);
     if (focused) parts.tree.querySelector("[tabindex='0']").focus();
   }
   let current = 0;  // the leaf that the Tab key comes to; arrows go from it to others
@@ -872,11 +886,18 @@ function rhmPlay(root) {
     CHALLENGES.forEach((x, k) => { if (x.met()) parts.solved[k].textContent = "Solved."; });
   }
 
-  // What a screen reader is told, when the slider has come to rest
-  let telling;
-  function tell() {
-    clearTimeout(telling);
-    telling = setTimeout(() => {
+  function writeAddress() {
+    if (location.hash !== known) return;  // another has been asked for, and is about to be read
+    try { history.replaceState(null, "", address()); } catch { /* not from every file system */ }
+    known = location.hash;
+  }
+  // What is done when the slider has come to rest: browsers allow few changes of the address a second,
+  // and a screen reader is told one sentence.
+  let resting;
+  function rest() {
+    clearTimeout(resting);
+    resting = setTimeout(() => {
+      writeAddress();
       const found = threshold();
       const critical = found ? `, critical ${found.told}` : "";
       const masks = state.masked.size ? `, ${state.masked.size} masked by hand` : "";
@@ -899,7 +920,7 @@ function rhmPlay(root) {
     drawCurves();
     drawCobweb();
     drawChallenges();
-    tell();
+    rest();
   }
   // Change the state; `other` where the average is of something else now.
   function change(what, other = false) {
@@ -910,7 +931,6 @@ function rhmPlay(root) {
     startSearch();
     if (other) startAverage();
     draw();
-    try { history.replaceState(null, "", address()); } catch { /* not from every file system */ }
   }
 
   readAddress();
