@@ -177,6 +177,27 @@ def test_an_example_has_an_address(page):
     assert (state["v"], state["s"]) == (32, 4) and state["s"] ** state["L"] <= 128
 
 
+def test_the_address_is_written_when_the_slider_rests(page):
+    "Browsers refuse an address that changes with every move; one that was asked for meanwhile is read."
+    show(page, noise="belief", v=16, m=4, s=2, L=4, t=0.5)
+    written = page.evaluate("""async () => {
+        const write = history.replaceState.bind(history);
+        let times = 0;
+        history.replaceState = (...what) => { times += 1; write(...what); };
+        for (let k = 0; k <= 100; k++) {
+            play.change({t: k / 100});
+            await new Promise(requestAnimationFrame);
+        }
+        await new Promise(done => setTimeout(done, 600));
+        history.replaceState = write;
+        return times;
+    }""")
+    assert 1 <= written < 50 and page.url.endswith("&t=1")
+    page.evaluate("play.change({t: 0.3})")
+    show(page, noise="belief", v=16, m=4, s=2, L=4, t=0.7)
+    assert page.evaluate("play.state.t") == 0.7 and page.url.endswith("&t=0.7")
+
+
 def test_keys_do_everything(page):
     "Tab reaches every control, arrows the leaves, Enter masks one; the steps explain both passes."
     show(page, noise="masking", v=4, m=2, s=2, L=2, grammar=1, sentence=1, t=0)

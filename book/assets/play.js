@@ -481,7 +481,7 @@ function rhmPlay(root) {
       thresholds.set(key, data);
       drawCurves();
       drawPhase();
-      if (data.values.length === POPULATIONS) tell();
+      if (data.values.length === POPULATIONS) rest();
     };
     const {noise, v, m, s} = state;
     searcher.postMessage({noise, shape: {v, m, s}, count: POPULATIONS});
@@ -497,7 +497,7 @@ function rhmPlay(root) {
     worker.onmessage = ({data}) => {
       average = data;
       drawCurves();
-      if (data.n === GRAMMARS) tell();
+      if (data.n === GRAMMARS) rest();
     };
     const {noise, v, m, s, L} = state;
     worker.postMessage({settings: {noise, v, m, s, L, seed: 1000}, times: TIMES, count: GRAMMARS});
@@ -549,8 +549,12 @@ function rhmPlay(root) {
                              "aria-label": "The tree of the sentence, its leaves below"},
                      parts.edges, parts.nodes);
     parts.bars = svg("svg", {viewBox: "0 0 360 150", role: "img"});
-    parts.curves = svg("svg", {viewBox: "0 0 360 250", role: "img"});
-    parts.cobweb = svg("svg", {viewBox: "0 0 360 250", role: "img"});
+    parts.curveMarks = svg("g");
+    parts.curves = svg("svg", {viewBox: "0 0 360 250", role: "img"},
+                       axes("noise level t", "P(true class)"), parts.curveMarks);
+    parts.webMarks = svg("g");
+    parts.cobweb = svg("svg", {viewBox: "0 0 360 250", role: "img"},
+                       axes("belief in the children", "belief in the node"), parts.webMarks);
     parts.live = h("p", {class: "play-live", "aria-live": "polite", "aria-atomic": "true"});
     parts.phase = h("p");
     parts.arithmetic = h("p", {class: "play-arithmetic", "aria-live": "polite"});
@@ -786,11 +790,11 @@ function rhmPlay(root) {
     return marks;
   }
   function drawCurves() {
-    const marks = axes("noise level t", "P(true class)");
+    const marks = [];
     const {v, L} = state;
     if (!state.shown) {
       const [x, y] = at(0.5, 0.5);
-      parts.curves.replaceChildren(...marks, text(x, y, "guess first", {class: "play-tick play-middle"}));
+      parts.curveMarks.replaceChildren(text(x, y, "guess first", {class: "play-tick play-middle"}));
       parts.curves.setAttribute("aria-label", "The curves are shown after a guess");
       return;
     }
@@ -822,7 +826,7 @@ function rhmPlay(root) {
     marks.push(svg("path", {d: `M${x} 206 l-5 9 h10 z`, class: "play-guess"}));
     const [cx, cy] = at(state.t, classNow());
     marks.push(svg("circle", {cx, cy, r: 5.5, class: "play-mark"}));
-    parts.curves.replaceChildren(...marks);
+    parts.curveMarks.replaceChildren(...marks);
     const half = average ? halfLevel() : null;
     parts.curves.setAttribute("aria-label", "Probability of the true class against the noise level" +
       (half === null ? "" : `; the average is half-way at t = ${two(half)}`));
@@ -839,9 +843,8 @@ function rhmPlay(root) {
     let p = 1 - t + t / v;
     web.push([p, p]);
     for (let l = 0; l < L; l++) { web.push([p, map(p)], [map(p), map(p)]); p = map(p); }
-    const marks = axes("belief in the children", "belief in the node");
-    marks.push(path([[0, 0], [1, 1]], {class: "play-chance"}),
-               path(grid.map(x => [x, map(x)]), {class: "play-theory"}), path(web, {class: "play-this"}));
+    const marks = [path([[0, 0], [1, 1]], {class: "play-chance"}),
+                   path(grid.map(x => [x, map(x)]), {class: "play-theory"}), path(web, {class: "play-this"})];
     const [x0, y0] = at(...web[0]), [x1, y1] = at(p, p);
     marks.push(svg("circle", {cx: x0, cy: y0, r: 3, class: "play-point"}),
                svg("circle", {cx: x1, cy: y1, r: 5.5, class: "play-mark"}));
@@ -851,7 +854,7 @@ function rhmPlay(root) {
                  text(x + 8, y + 12, "p*", {class: "play-tick play-start"}));
     }
     parts.cobweb.setAttribute("aria-label", `The mean-field map: after ${L} levels the belief is ${two(p)}`);
-    parts.cobweb.replaceChildren(...marks);
+    parts.webMarks.replaceChildren(...marks);
     drawPhase();
   }
   function drawPhase() {
