@@ -7,7 +7,9 @@ document.addEventListener("DOMContentLoaded", () => {
   dialog.append(frame);
   document.body.append(dialog);
   dialog.addEventListener("click", () => dialog.close());
-  dialog.addEventListener("close", () => frame.replaceChildren());
+  dialog.addEventListener("close", () => { // told late: the next figure may be open by now
+    if (!dialog.open) frame.replaceChildren();
+  });
   for (const figure of document.querySelectorAll(".bd-article figure")) { // captions that hold for a light page
     const shades = /\b(light|dark)(er|est)?\b/i.test(figure.querySelector("figcaption")?.textContent ?? "");
     figure.classList.toggle("shades", shades);
