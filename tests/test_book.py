@@ -288,6 +288,14 @@ def test_a_figure_is_enlarged_by_mouse_and_by_keyboard(browser, book):
         assert page.locator("dialog.enlarged img").bounding_box()["width"] > 1.2 * before
         page.keyboard.press("Escape")
         assert not page.locator("dialog.enlarged").is_visible()
+    page.evaluate("""async () => {  // opened again before the dialog is told that it was closed
+        const button = document.querySelector("button.enlarge");
+        button.click();
+        document.querySelector("dialog.enlarged").close();
+        button.click();
+        await new Promise(done => setTimeout(done, 100));
+    }""")
+    assert page.locator("dialog.enlarged img").is_visible()
     page.close()
 
 
