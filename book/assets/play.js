@@ -397,10 +397,8 @@ function rhmPlay(root) {
     if (state.shown) told.push(`guess=${state.guess}`);
     return "#" + told.join("&");
   }
-  let known;  // the address as it was last read or written
-  function readAddress() {
-    known = location.hash;
-    const told = new URLSearchParams(known.slice(1));
+  function readAddress(hash) {
+    const told = new URLSearchParams(hash.slice(1));
     Object.assign(state, START, {masked: new Set(), pinned: []});
     if (NOISES.includes(told.get("noise"))) state.noise = told.get("noise");
     for (const key of ["v", "m", "s", "L", "grammar", "sentence"]) {
@@ -413,6 +411,9 @@ function rhmPlay(root) {
     bound();
     const masked = (told.get("masked") ?? "").split(".").filter(x => /^\d+$/.test(x)).map(Number);
     state.masked = new Set(masked.filter(i => i < state.s ** state.L));
+  }
+  function writeAddress() {
+    try { history.replaceState(null, "", address()); } catch { /* not from every file system */ }
   }
 
   // Keep the shape to what has distinct productions and fits on a screen: m and L give way.
@@ -889,13 +890,8 @@ function rhmPlay(root) {
     CHALLENGES.forEach((x, k) => { if (x.met()) parts.solved[k].textContent = "Solved."; });
   }
 
-  function writeAddress() {
-    if (location.hash !== known) return;  // another has been asked for, and is about to be read
-    try { history.replaceState(null, "", address()); } catch { /* not from every file system */ }
-    known = location.hash;
-  }
-  // What is done when the slider has come to rest: browsers allow few changes of the address a second,
-  // and a screen reader is told one sentence.
+  // When the slider has come to rest: the address, which takes milliseconds to write, and a sentence for
+  // screen readers
   let resting;
   function rest() {
     clearTimeout(resting);
@@ -936,10 +932,10 @@ function rhmPlay(root) {
     draw();
   }
 
-  readAddress();
+  readAddress(location.hash);
   build();
   change({}, true);
-  addEventListener("hashchange", () => { readAddress(); change({}, true); });
+  addEventListener("hashchange", ({newURL}) => { readAddress(new URL(newURL).hash); change({}, true); });
   return {model, state, change};
 }
 
