@@ -49,8 +49,8 @@ LONG = ("nbs/08_training", "nbs/tutorials/inside_a_network", "nbs/07_sampling",
 # The figure that stands beside each answer of the page *Answers*, by the experiment that gives it.
 ANSWERS = {"phase_transition": "fig-class", "universality": "fig-factors",
            "learned_transition": "fig-half-levels", "memorization": "fig-crossing", "depth": "fig-depth",
-           "sample_complexity": "fig-gap-by-size", "rules": "fig-excess",
-           "unmasking": "fig-information", "unknown_tree": "fig-unknown-tree",
+           "sample_complexity": "fig-gap-by-size", "classifiers": "fig-classifier-errors",
+           "rules": "fig-excess", "unmasking": "fig-information", "unknown_tree": "fig-unknown-tree",
            "noise_classes": "fig-fixed-laws", "single_grammars": "fig-origin",
            "local_denoisers": "fig-local-denoisers", "scaling_law": "fig-scaling-curves"}
 

@@ -53,6 +53,15 @@ CHANGED = {
         "validation": {"validation": 6}, "patience": {"patience": 1}, "sequences": {"sequences": 16},
         "seed": {"seed": 1},
     },
+    "classifiers": {
+        "shapes": {"shapes": [[5, 2, 2, 5], [4, 3, 2, 4]]}, "held_out": {"held_out": [[5, 3, 2, 5]]},
+        "s": {"s": 3},
+        "multiples": {"multiples": [2]}, "networks": {"networks": 1},
+        "others": {"others": {"unshared": [[4, 3, 2, 4]]}}, "other_multiples": {"other_multiples": [1]},
+        "synonyms": {"synonyms": [4, 2, 3, 4]}, "tests": {"tests": 4}, "steps": {"steps": 7},
+        "stop": {"stop": 5.0}, "batch_size": {"batch_size": 8}, "lr": {"lr": 1e-3}, "dim": {"dim": 8},
+        "seed": {"seed": 1},
+    },
     "scaling_law": {
         "shapes": {"shapes": [[4, 2, 2, 2], [4, 2, 2, 3]]}, "compared": {"compared": [[5, 2, 2, 2]]},
         "sizes": {"sizes": [[3, 4], [4, 4]]}, "networks": {"networks": 1}, "grammars": {"grammars": 3},
