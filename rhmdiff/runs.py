@@ -328,9 +328,11 @@ def beside(results: Results,
            own: str,    # the experiment of `results`
            other: str,  # another one
           ) -> Results | None:
-    "The results of another experiment, where `results` are in a folder of their name and the other's is beside it."
+    """The results of another experiment; None where they are not there.
+
+    They are looked for beside the folder of `results`, if that has the name of its experiment."""
     if not isinstance(results, Results):
-        raise ValueError(f"results is a {type(results).__name__}; Results, as `read_results` gives them, are needed")
+        raise ValueError(f"results is a {type(results).__name__}; Results, of `read_results`, are needed")
     for name, x in (("own", own), ("other", other)):
         if not isinstance(x, str): raise ValueError(f"{name}={x!r} must be the name of an experiment")
     folder = results.folder.parent/other
