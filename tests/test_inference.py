@@ -358,3 +358,11 @@ def test_a_string_too_long_for_float64_is_refused_by_its_length():
     x = g.sample(1, seed=0)[-1]
     certain = torch.where(x[..., None] == torch.arange(16), 0., -math.inf)
     with pytest.raises(ValueError, match="string of 1024 tokens"): inside(g, certain, memory_bytes=2**30)
+
+
+def test_a_weight_below_float64_is_refused_where_there_is_a_derivation():
+    "Every token speaks against the only string, by more than a float holds of both."
+    g = HierarchicalGrammar({"root_symbols": ["S"], "terminal_symbols": ["x", "y"],
+                             "rules": {"S": [("xy", 1.)]}})
+    against = torch.tensor([[[-800., 0.], [0., -800.]]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="string of 2 tokens"): inside(g, against)
