@@ -360,7 +360,21 @@ def sweep_table(manifest: str) -> None:
 # %% ../nbs/13_cli.ipynb #94ed38dc
 _FILE = click.Path(path_type=Path)
 
-@rhm.command(epilog=CODES)
+_ROWS = """\b
+Rows of the table, each with its standard error:
+  grammatical           share with a derivation; by level, share of nodes
+  log-likelihood        of the grammatical samples alone, in nats a sequence
+  excess                that, less the mean of the grammar's own sequences
+  memorized             share equal to a sequence of --train, or within --flips
+  novel                 share grammatical and equal to none of --train
+  only once             share that no other sample equals
+  distance              tokens that differ from the nearest sequence of a set
+  nearer to train       distance to train less that to held-out
+  class entropy         of the grammatical samples, in nats, with the correction
+                        (k - 1)/2N for k classes seen in N samples; of few
+                        samples it may exceed the log of the number of classes"""
+
+@rhm.command(epilog=f"{_ROWS}\n\n{CODES}")
 @click.argument("samples", type=_FILE)
 @click.option("--grammar", "rules", type=_FILE, required=True, help="Its spec, a JSON file.")
 @click.option("--train", type=_FILE, help="What the model was trained on; says what is copied and novel.")
@@ -376,13 +390,14 @@ def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None,
 
     SAMPLES, --train and --held-out are .npy or .npz arrays of indices (batch, n), or text with a sequence a
     line: names or indices with blanks (.txt) or commas (.csv) between them. A .csv with a column `sequence`
-    is read by that column."""
+    is read by that column. The rows of the table are listed below."""
     from rhmdiff import families, observables
     from rhmdiff.core import atomic_path
     grammar = families.load_json(rules)
     files = {"leaves": samples, "train": train, "held_out": held_out}
     given = {name: observables.read_samples(file, grammar, empty, indices)
              for name, file in files.items() if file is not None}
+    if out is not None: _check_output("--csv", out)
     table = observables.score(grammar, **given, flips=flips)
     table.index.name = "row"
     if out is not None:
@@ -390,6 +405,13 @@ def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None,
     click.echo(f"{len(given['leaves'])} samples in {samples}")
     width = max(map(len, table.index))
     for name, mean, se in table.itertuples(): click.echo(f"{name:{width}}  {mean:10.5g}  +- {se:.2g}")
+    if out is not None: click.echo(f"the table is written to {out.resolve()}", err=True)
+
+def _check_output(option: str, path: Path) -> None:
+    "An OSError that names the option, where no file can be written."
+    from rhmdiff.core import check_writable
+    try: check_writable(option, path)
+    except ValueError as why: raise OSError(str(why)) from None
 
 # %% ../nbs/13_cli.ipynb #a05dd418
 @rhm.command("status", epilog=CODES)

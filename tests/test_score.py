@@ -185,11 +185,12 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
     (tmp_path/"x.txt").write_text("\n".join(GRAMMAR.decode(LEAVES)) + "\naaaa")
     np.save("train.npy", LEAVES[:2].numpy())
     np.save("held.npy", LEAVES[2:].numpy())
-    code, told, _ = rhm("x.txt", "--grammar", "g.json", "--train", "train.npy", "--held-out", "held.npy",
-                        "--flips", "1", "--csv", "out/score.csv")
+    code, told, where = rhm("x.txt", "--grammar", "g.json", "--train", "train.npy", "--held-out", "held.npy",
+                            "--flips", "1", "--csv", "out/score.csv")
     wanted = score(GRAMMAR, read_samples("x.txt", GRAMMAR), LEAVES[:2], LEAVES[2:], 1)
     kept = pd.read_csv("out/score.csv", index_col="row")
     assert code == cli.OK and told.startswith("7 samples in x.txt\n")
+    assert where == f"the table is written to {tmp_path.resolve()/'out'/'score.csv'}\n"
     assert list(kept.index) == list(wanted.index) and np.allclose(kept, wanted, equal_nan=True, atol=1e-15)
     assert [line.split("  ")[0] for line in told.splitlines()[1:]] == list(wanted.index)
     (tmp_path/"none.json").write_text(json.dumps({"rules": {}}))
@@ -201,7 +202,19 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
         (["x.txt", "--grammar", "none.json"], cli.USAGE, "holds no grammar"),
         (["x.txt", "--grammar", "g.json", "--flips", "1"], cli.USAGE, "train, which is not given"),
         (["x.txt", "--grammar", "g.json", "--indices"], cli.USAGE, "which is no index"),
-        (["x.txt", "--grammar", "g.json", "--csv", "file/x.csv"], cli.NO_OUTPUT, "file"),
+        (["x.txt", "--grammar", "g.json", "--csv", "file/x.csv"], cli.NO_OUTPUT,
+         "--csv='file/x.csv' cannot be written: 'file' is not a folder"),
+        (["x.txt", "--grammar", "g.json", "--csv", "."], cli.NO_OUTPUT, "--csv='.' cannot be written"),
     ]:
         ended, _, told = rhm(*arguments)
         assert ended == code and message in told, (arguments, ended, told)
+
+
+def test_the_help_of_the_shell_explains_every_row():
+    click_testing = pytest.importorskip("click.testing")
+    from rhmdiff import cli
+    told = click_testing.CliRunner().invoke(cli.rhm, ["score", "--help"]).output
+    begun = {line.split()[0].strip(",") for line in told.splitlines() if line.split()}
+    rows = score(GRAMMAR, LEAVES, LEAVES[:2], LEAVES[2:]).index
+    assert {row.split()[0] for row in rows} <= begun, told
+    assert "(k - 1)/2N" in told and max(map(len, told.splitlines())) <= 80
