@@ -65,7 +65,8 @@ def test_what_is_wrong_is_told_before_any_work(rhm, tmp_path):
     plan = ["sweep", "plan", "tiny.ipynb", "--grid"]
     for arguments, code, message in [
         (["run", "tiny.ipynb", "-p", "prats=3"], cli.USAGE, "did you mean 'parts'?"),
-        (["run", "tiny.ipynb", "-p", "parts=many"], cli.USAGE, "parts='many' must be an integer"),
+        (["run", "tiny.ipynb", "-p", "parts=many"], cli.USAGE, "parts='many' must be an integer\n"),
+        (["run", "tiny.ipynb", "-p", "rest=long"], cli.USAGE, "rest='long' must be a number\n"),
         (["run", "tiny.ipynb", "-p", "parts"], cli.USAGE, "NAME=VALUE is needed"),
         (["run", "tiny.ipynb", "--preset", "huge"], cli.USAGE, "preset='huge' is not one of"),
         (["run", "phase_transitoin"], cli.USAGE, "did you mean 'phase_transition'?"),
