@@ -74,6 +74,7 @@ def test_what_is_wrong_is_told_before_any_work(rhm, tmp_path):
         (["run", "tiny.ipynb", "--out", "file/out.ipynb"], cli.NO_OUTPUT, "file' is not a folder"),
         (["run", "tiny.ipynb", "--out", "/proc/out.ipynb"], cli.NO_OUTPUT, "cannot be written"),
         ([*plan, "seed=1,b", "--out", "s"], cli.USAGE, "run 1: seed='b'"),
+        ([*plan, "seed", "--out", "s"], cli.USAGE, "--grid seed: NAME=A,B,... is needed"),
         ([*plan, "seed=1", "--out", "file/s"], cli.NO_OUTPUT, "not a folder"),
         (["sweep", "run", "tiny.ipynb"], cli.USAGE, "is no manifest"),
         (["sweep", "walk"], cli.USAGE, "command='walk' is not one of plan, run, status, table"),
@@ -159,9 +160,10 @@ def test_a_sweep_in_a_few_commands(rhm, tmp_path):
     same = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0", "--grid", "seed=0,1,2,3",
                "--out", "same")[1]
     assert same.split()[1] == runs.read_manifest("s").entries[0].key
+    assert rhm("sweep", "plan", "sweep.yaml", "--out", "s")[2] == "", "the same plan"
     assert "4 of 4 runs to make" in rhm("sweep", "run", "s", "--dry-run")[1]
     ended, told, _ = rhm("sweep", "run", "s", "--index", 1)
-    assert ended == cli.OK and "1 runs: 1 complete" in told
+    assert ended == cli.OK and told.splitlines()[-1] == "1 run: 1 complete"
     ended, told, log = rhm("sweep", "run", "s", "--workers", 1)
     assert ended == cli.FAILED and "4 runs: 3 complete, 1 failed" in told
     assert "ValueError: two; kept as" in log
@@ -175,9 +177,12 @@ def test_a_sweep_in_a_few_commands(rhm, tmp_path):
     assert [Path(x).name for x in written] == ["runs.csv", "numbers.csv", "sums.csv"]
     assert list(runs.read_table(tmp_path/"s"/"tables"/"sums.csv").seed) == [0] * 3 + [1] * 3 + [3] * 3
     assert not [x for x in names(tmp_path/"s") if "-tmp" in x or x.endswith(".lock")]
-    told = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0", "--grid", "seed=0,7",
-               "--out", "s")[2]
-    assert "complete runs in s that are not of this plan: 2; they stay there" in told
+    (tmp_path/"here").mkdir()
+    _, where, told = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0",
+                         "--grid", "seed=0", "--out", "here/../s")
+    assert where.splitlines()[-1] == f"1 run in {tmp_path.resolve()/'s'/'manifest.json'}"
+    assert told.startswith("the plan in here/../s is replaced, which had 4 runs, 3 complete\n")
+    assert "complete runs in here/../s that are not of this plan: 2; they stay there" in told
 
 
 def test_the_reference_results_are_replaced_as_a_whole(tmp_path):
