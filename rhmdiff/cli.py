@@ -427,16 +427,21 @@ def _check_output(option: str, path: Path) -> None:
 def status() -> None:
     "List every experiment with the state, time, machine and cost of its reference results."
     from rhmdiff import runs
-    table = runs.status()
-    width = max(map(len, table.experiment))
-    for row in table.to_dict("records"):
-        took = _took(row["seconds"])
-        when = row["when"][:10] if isinstance(row["when"], str) else ""
-        machine = row["machine"] if isinstance(row["machine"], str) else ""
-        click.echo(f"{row['experiment']:{width}}  {row['state']:8} {when:10}  {took:>8}  {machine}"
-                   f"  (cost: {row['preset_cost']})")
-        because = row["because"] if isinstance(row["because"], str) else ""
-        if because: click.echo(f"{'':{width}}  because of {because}")
+    rows = runs.status().to_dict("records")
+    def text(x): return x if isinstance(x, str) else ""  # a missing one is None or nan
+    lines = [_STATUS, *((x["experiment"], x["state"], text(x["when"])[:10], _took(x["seconds"]),
+                         text(x["machine"]), str(x["preset_cost"])) for x in rows)]
+    name, state, when, took, machine = (max(len(line[k]) for line in lines) for k in range(5))
+    for line, because in zip(lines, ["", *(text(x["because"]) for x in rows)]):
+        a, b, c, d, e, cost = line
+        click.echo(f"{a:{name}}  {b:{state}}  {c:{when}}  {d:>{took}}  {e:{machine}}  {cost}")
+        if because: click.echo(f"{'':{name}}  because of {because}")
+    click.echo(_STATES, err=True)
+
+_STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "cost on an idle core")
+_STATES = """\
+fresh: made by this code and these parameters; stale: by others; missing: not made yet; damaged: unreadable.
+Times are as measured, on cores that may have been shared."""
 
 @rhm.command(epilog=CODES)
 @click.argument("experiment")
