@@ -438,7 +438,7 @@ def status() -> None:
         if because: click.echo(f"{'':{name}}  because of {because}")
     click.echo(_STATES, err=True)
 
-_STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "cost on an idle core")
+_STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "stated cost")
 _STATES = """\
 fresh: made by this code and these parameters; stale: by others; missing: not made yet; damaged: unreadable.
 Times are as measured, on cores that may have been shared."""

@@ -285,7 +285,7 @@ def test_states_are_listed_with_what_made_them_stale(rhm, monkeypatch):
     assert code == cli.OK and len(lines) == 3
     assert lines[0].split() == ["a", "stale", "2026-11-24", "90", "s", "x86_64", "1", "min"]
     assert lines[1].strip() == "because of curve" and lines[2].startswith("long        missing")
-    columns = (("state", "stale"), ("measured on", "2026"), ("machine", "x86"), ("cost on", "1 min"))
+    columns = (("state", "stale"), ("measured on", "2026"), ("machine", "x86"), ("stated cost", "1 min"))
     for column, text in columns:
         assert head.index(column) == lines[0].index(text)
     assert all(f"{state}: " in told for state in ("fresh", "stale", "missing", "damaged"))
