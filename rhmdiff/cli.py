@@ -371,17 +371,17 @@ _FILE = click.Path(path_type=Path)
 
 _ROWS = """\b
 Rows of the table, each with its standard error:
-  grammatical           share with a derivation; by level, share of nodes
-  log-likelihood        of the grammatical samples alone, in nats a sequence
-  excess                that, less the mean of the grammar's own sequences
-  memorized             share equal to a sequence of --train, or within --flips
-  novel                 share grammatical and equal to none of --train
-  only once             share that no other sample equals
-  distance              tokens that differ from the nearest sequence of a set
-  nearer to train       distance to train less that to held-out
-  class entropy         of the grammatical samples, in nats, with the correction
-                        (k - 1)/2N for k classes seen in N samples; of few
-                        samples it may exceed the log of the number of classes"""
+  grammatical       share with a derivation; by level, share of nodes
+  log-likelihood    of the grammatical samples alone, in nats a sequence
+  excess            that, less the mean of the grammar's own sequences
+  memorized         share equal to a sequence of --train, or within --flips
+  novel             share grammatical and equal to none of --train
+  only once         share that no other sample equals
+  distance          tokens that differ from the nearest sequence of a set
+  nearer to train   distance to train less that to held-out
+  class entropy     of the grammatical samples, in nats, with the correction
+                    (k - 1)/2N for k classes seen in N samples; of few
+                    samples it may exceed the log of the number of classes"""
 
 @rhm.command(epilog=f"{_ROWS}\n\n{CODES}")
 @click.argument("samples", type=_FILE)
