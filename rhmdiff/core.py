@@ -627,6 +627,7 @@ def installed_by(requirement: str) -> Iterator[None]:
 # %% ../nbs/00_core.ipynb #22f19871
 def arguments(obj) -> dict:
     "The arguments that `obj` was made with: the parameters of its constructor, each kept under its own name."
+    if obj is None: raise ValueError("obj=None is no object that was made with arguments")
     try: return {name: getattr(obj, name) for name in inspect.signature(type(obj)).parameters}
     except (AttributeError, ValueError) as e:
         raise ValueError(f"obj={shown(obj)} does not keep the arguments of its class: {e}") from None
