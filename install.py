@@ -66,7 +66,11 @@ def install(*arguments: str) -> None:
     told = settings_of_uv(listed)
     if told is not None and run(BIN/"pip", "install", "--quiet", "-c", "constraints.txt", "uv"):
         if run(BIN/"uv", "pip", *wanted, env=os.environ | told | {"VIRTUAL_ENV": str(ROOT/".venv")}): return
-    if not run(BIN/"pip", *wanted, "--no-compile"): sys.exit("install: pip could not install: see above")
+    if run(BIN/"pip", *wanted, "--no-compile"): return
+    sys.exit("install: pip could not install: see above" + (NO_INDEX if "--index-url" in arguments else ""))
+
+
+NO_INDEX = "; perhaps TORCH_INDEX was not reached: plain `make env` uses the default index"
 
 
 def compile_imports() -> None:
@@ -86,7 +90,7 @@ def main() -> None:
     compile_imports()
     said = f"installed in {time.time() - start:.0f} s"
     (ROOT/".venv"/"installed").write_text(said + "\n", encoding="utf-8")
-    print(said)
+    print(f"{said}; next: source .venv/bin/activate, then rhm --help")
 
 
 if __name__ == "__main__": main()

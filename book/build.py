@@ -38,6 +38,7 @@ sys.path.insert(0, str(BOOK/"_ext"))
 TITLES = {
     "phase_transition_thesis": "The same experiment on a grammar of the thesis",
     "samplers_second": "The same samplers on a second grammar",
+    "memorization_wide": "The same networks, three times as wide",
     "phase_transition_quick": "The same experiment, run while this book was built",
 }
 

@@ -94,10 +94,10 @@ def _found(name: str) -> tuple[str, Path, dict]:
     x = known[check_choice("experiment", name, known)]
     return x.name, x.notebook, dict(x.parameters)
 
-def _pairs(given: tuple[str, ...]) -> dict[str, str]:
+def _pairs(given: tuple[str, ...], option: str = "-p", value: str = "VALUE") -> dict[str, str]:
     "Parameters from NAME=VALUE."
     for x in given:
-        if "=" not in x: raise click.UsageError(f"-p {x}: NAME=VALUE is needed")
+        if "=" not in x: raise click.UsageError(f"{option} {x}: NAME={value} is needed")
     return dict(x.split("=", 1) for x in given)
 
 def _typed(notebook: Path, given: Mapping) -> dict:
@@ -178,7 +178,7 @@ def _would_run(name: str, notebook: Path, parameters: Mapping, out: Path) -> Non
     left = [x for x in parts if x.key not in there]
     told = [seconds[x.key] for x in left if x.key in seconds]
     guess = f", about {runs.duration(sum(told) * len(left) / len(told))}" if told else ""
-    click.echo(f"{len(parts)} parts, {len(parts) - len(left)} there, {len(left)} to make{guess}")
+    click.echo(f"{_several(len(parts), 'part')}, {len(parts) - len(left)} there, {len(left)} to make{guess}")
 
 # %% ../nbs/13_cli.ipynb #318d06dd
 def _there(folder: Path, parts: list) -> set[str]:
@@ -235,26 +235,35 @@ def plan(source: str, grid: tuple, given: tuple, preset: str | None, out: Path) 
     else:
         _, notebook, own = _found(source)
         each = runs.combinations(_grid(grid))
-    before = _complete(out)
+    planned, before = _planned(out)
     made = runs.plan(notebook, [_typed(notebook, own | more | x) for x in each], out)
-    left_out = len(before - {entry.key for entry in made.entries})
+    now = [entry.key for entry in made.entries]
+    if planned and planned != now:
+        former = f"{_several(len(planned), 'run')}, {len(before)} complete"
+        click.echo(f"the plan in {out} is replaced, which had {former}", err=True)
+    left_out = len(before - set(now))
     if left_out: click.echo(f"complete runs in {out} that are not of this plan: {left_out}; they stay there, "
                             "and the tables leave them out", err=True)
     for entry in made.entries: click.echo(f"{entry.index:4d}  {entry.key}  {entry.label}")
-    click.echo(f"{len(made.entries)} runs in {made.file}")
+    click.echo(f"{_several(len(made.entries), 'run')} in {made.file.resolve()}")
 
 # %% ../nbs/13_cli.ipynb #d98bcbc4
-def _complete(folder: Path) -> set[str]:
-    "The keys of the complete runs of the manifest in a folder, if there is one."
+def _planned(folder: Path) -> tuple[list[str], set[str]]:
+    "The keys of the runs of the manifest in a folder, if there is one, and of those that are complete."
     from rhmdiff import runs
     from rhmdiff.engine.manifest import is_complete
-    if not (folder/"manifest.json").is_file(): return set()
+    if not (folder/"manifest.json").is_file(): return [], set()
     made = runs.read_manifest(folder)
-    return {entry.key for entry in made.entries if is_complete(made, entry)}
+    complete = {entry.key for entry in made.entries if is_complete(made, entry)}
+    return [entry.key for entry in made.entries], complete
+
+def _several(count: int, what: str) -> str:
+    "1 run, 2 runs."
+    return f"{count} {what}" if count == 1 else f"{count} {what}s"
 
 def _grid(grid: tuple[str, ...]) -> dict[str, list[str]]:
     "Values from NAME=A,B: what is in brackets is one value."
-    return {name: _split(text) for name, text in _pairs(grid).items()}
+    return {name: _split(text) for name, text in _pairs(grid, "--grid", "A,B,...").items()}
 
 def _split(text: str) -> list[str]:
     "The pieces between those commas that stand in no brackets."
@@ -311,7 +320,7 @@ def _report(made, chosen: list[int] | None) -> None:
     failed = table[table.state == "failed"]
     for row in failed.itertuples(): click.echo(f"failed: run {row.index}: {row.error}", err=True)
     counts = ", ".join(f"{n} {state}" for state, n in table.state.value_counts().sort_index().items())
-    click.echo(f"{len(table)} runs: {counts}")
+    click.echo(f"{_several(len(table), 'run')}: {counts}")
     if len(failed): raise click.exceptions.Exit(FAILED)
 
 # %% ../nbs/13_cli.ipynb #5ece2ee2
@@ -329,7 +338,7 @@ def _would_sweep(made, chosen: list[int] | None, retry: bool) -> None:
     preset = made.entries[0].parameters.get("preset")
     cost = experiment.presets[preset].get("cost") if experiment and preset in experiment.presets else None
     stated = f" (stated cost of one: {cost})" if cost else ""
-    click.echo(f"{len(left)} of {len(mine)} runs to make{each}{stated}")
+    click.echo(f"{len(left)} of {_several(len(mine), 'run')} to make{each}{stated}")
 
 @sweep.command("status", epilog=CODES)
 @_MANIFEST
@@ -343,7 +352,7 @@ def sweep_status(manifest: str) -> None:
         click.echo(f"{row['index']:4d}  {row['state']:9} {took:>8}  {made.entry(row['index']).label}")
         if row["error"]: click.echo(f"      {row['error']}")
     counts = ", ".join(f"{n} {state}" for state, n in table.state.value_counts().sort_index().items())
-    click.echo(f"{len(table)} runs: {counts}")
+    click.echo(f"{_several(len(table), 'run')}: {counts}")
 
 def _took(seconds) -> str:
     "A time to read, or nothing where there is none."
@@ -355,12 +364,26 @@ def _took(seconds) -> str:
 def sweep_table(manifest: str) -> None:
     "Join the tables of all complete runs of MANIFEST, and write them as CSV beside it."
     from rhmdiff import runs
-    for file in runs.save_tables(manifest): click.echo(file)
+    for file in runs.save_tables(manifest): click.echo(Path(file).resolve())
 
 # %% ../nbs/13_cli.ipynb #94ed38dc
 _FILE = click.Path(path_type=Path)
 
-@rhm.command(epilog=CODES)
+_ROWS = """\b
+Rows of the table, each with its standard error:
+  grammatical       share with a derivation; by level, share of nodes
+  log-likelihood    of the grammatical samples alone, in nats a sequence
+  excess            that, less the mean of the grammar's own sequences
+  memorized         share equal to a sequence of --train, or within --flips
+  novel             share grammatical and equal to none of --train
+  only once         share that no other sample equals
+  distance          tokens that differ from the nearest sequence of a set
+  nearer to train   distance to train less that to held-out
+  class entropy     of the grammatical samples, in nats, with the correction
+                    (k - 1)/2N for k classes seen in N samples; of few
+                    samples it may exceed the log of the number of classes"""
+
+@rhm.command(epilog=f"{_ROWS}\n\n{CODES}")
 @click.argument("samples", type=_FILE)
 @click.option("--grammar", "rules", type=_FILE, required=True, help="Its spec, a JSON file.")
 @click.option("--train", type=_FILE, help="What the model was trained on; says what is copied and novel.")
@@ -376,13 +399,14 @@ def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None,
 
     SAMPLES, --train and --held-out are .npy or .npz arrays of indices (batch, n), or text with a sequence a
     line: names or indices with blanks (.txt) or commas (.csv) between them. A .csv with a column `sequence`
-    is read by that column."""
+    is read by that column. The rows of the table are listed below."""
     from rhmdiff import families, observables
     from rhmdiff.core import atomic_path
     grammar = families.load_json(rules)
     files = {"leaves": samples, "train": train, "held_out": held_out}
     given = {name: observables.read_samples(file, grammar, empty, indices)
              for name, file in files.items() if file is not None}
+    if out is not None: _check_output("--csv", out)
     table = observables.score(grammar, **given, flips=flips)
     table.index.name = "row"
     if out is not None:
@@ -390,22 +414,34 @@ def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None,
     click.echo(f"{len(given['leaves'])} samples in {samples}")
     width = max(map(len, table.index))
     for name, mean, se in table.itertuples(): click.echo(f"{name:{width}}  {mean:10.5g}  +- {se:.2g}")
+    if out is not None: click.echo(f"the table is written to {out.resolve()}", err=True)
+
+def _check_output(option: str, path: Path) -> None:
+    "An OSError that names the option, where no file can be written."
+    from rhmdiff.core import check_writable
+    try: check_writable(option, path)
+    except ValueError as why: raise OSError(str(why)) from None
 
 # %% ../nbs/13_cli.ipynb #a05dd418
 @rhm.command("status", epilog=CODES)
 def status() -> None:
     "List every experiment with the state, time, machine and cost of its reference results."
     from rhmdiff import runs
-    table = runs.status()
-    width = max(map(len, table.experiment))
-    for row in table.to_dict("records"):
-        took = _took(row["seconds"])
-        when = row["when"][:10] if isinstance(row["when"], str) else ""
-        machine = row["machine"] if isinstance(row["machine"], str) else ""
-        click.echo(f"{row['experiment']:{width}}  {row['state']:8} {when:10}  {took:>8}  {machine}"
-                   f"  (cost: {row['preset_cost']})")
-        because = row["because"] if isinstance(row["because"], str) else ""
-        if because: click.echo(f"{'':{width}}  because of {because}")
+    rows = runs.status().to_dict("records")
+    def text(x): return x if isinstance(x, str) else ""  # a missing one is None or nan
+    lines = [_STATUS, *((x["experiment"], x["state"], text(x["when"])[:10], _took(x["seconds"]),
+                         text(x["machine"]), str(x["preset_cost"])) for x in rows)]
+    name, state, when, took, machine = (max(len(line[k]) for line in lines) for k in range(5))
+    for line, because in zip(lines, ["", *(text(x["because"]) for x in rows)]):
+        a, b, c, d, e, cost = line
+        click.echo(f"{a:{name}}  {b:{state}}  {c:{when}}  {d:>{took}}  {e:{machine}}  {cost}")
+        if because: click.echo(f"{'':{name}}  because of {because}")
+    click.echo(_STATES, err=True)
+
+_STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "stated cost")
+_STATES = """\
+fresh: made by this code and these parameters; stale: by others; missing: not made yet; damaged: unreadable.
+Times are as measured, on cores that may have been shared."""
 
 @rhm.command(epilog=CODES)
 @click.argument("experiment")

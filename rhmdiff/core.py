@@ -78,8 +78,9 @@ def check_int(name: str, value, low: int = 0, high: int | None = None) -> int:
     "`value` as an int in [low, high], or a ValueError. A bool is not an integer here, 3.0 is."
     _check_span(low, high)
     if not _whole(value) or value < low or (high is not None and value > high):
-        span = f"at least {low}" if high is None else f"between {low} and {high}"
-        raise ValueError(f"{name}={shown(value)} must be an integer {span}")
+        span = f" at least {low}" if high is None else f" between {low} and {high}"
+        if low <= -2**63 and not _whole(value): span = ""  # no bound that is in the way
+        raise ValueError(f"{name}={shown(value)} must be an integer{span}")
     return int(value)
 
 def _check_span(low, high) -> None:
@@ -106,7 +107,8 @@ def check_number(name: str, value, low: float = 0., high: float = float("inf")) 
     "`value` as a float in [low, high], or a ValueError; NaN is always refused."
     _check_span(low, high)
     if not _real(value) or not low <= value <= high:
-        raise ValueError(f"{name}={shown(value)} must be a number between {low} and {high}")
+        span = "" if high == -low == float("inf") else f" between {low} and {high}"
+        raise ValueError(f"{name}={shown(value)} must be a number{span}")
     return float(value)
 
 # %% ../nbs/00_core.ipynb #7ad27157
@@ -625,6 +627,7 @@ def installed_by(requirement: str) -> Iterator[None]:
 # %% ../nbs/00_core.ipynb #22f19871
 def arguments(obj) -> dict:
     "The arguments that `obj` was made with: the parameters of its constructor, each kept under its own name."
+    if obj is None: raise ValueError("obj=None is no object that was made with arguments")
     try: return {name: getattr(obj, name) for name in inspect.signature(type(obj)).parameters}
     except (AttributeError, ValueError) as e:
         raise ValueError(f"obj={shown(obj)} does not keep the arguments of its class: {e}") from None

@@ -330,6 +330,8 @@ def load_json(path: str | Path) -> HierarchicalGrammar:
         text = Path(path).read_text(encoding="utf-8")
         return HierarchicalGrammar(json.loads(text, object_pairs_hook=_once))
     except OSError as e: raise ValueError(f"path={str(path)!r} cannot be read: {e.strerror}") from None
+    except UnicodeDecodeError:
+        raise ValueError(f"path={str(path)!r} holds no grammar: it is no text in UTF-8") from None
     except ValueError as e: raise ValueError(f"path={str(path)!r} holds no grammar: {e}") from None
     except RecursionError:
         raise ValueError(f"path={str(path)!r} holds no grammar: it is nested too deeply") from None

@@ -14,6 +14,7 @@ import csv
 import functools
 import itertools
 import math
+import re
 import reprlib
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -759,12 +760,16 @@ def _index(grammar: HierarchicalGrammar, a: str, names: dict[str, int], indices:
     "The index of a symbol as written."
     v = grammar.vocab[-1]
     if not indices and a in names: return names[a]
+    if _DECIMAL.fullmatch(a):
+        raise ValueError(f"holds {shown(a)}; indices must be whole numbers, as '3' (numpy.savetxt: fmt='%d')")
     if not indices: raise ValueError(f"holds {shown(a)}, which is no terminal; {_listed(names)} are")
     if not (a.isascii() and a.isdecimal()):
         raise ValueError(f"holds {shown(a)}, which is no index, as indices=True wants")
     if len(a) < 19 and int(a) < v: return int(a)
     mask = f" ({v} is the mask)" if a == str(v) else ""
     raise ValueError(f"holds the index {shown(a)}{mask}; 0 to {v - 1} are allowed")
+
+_DECIMAL = re.compile(r"[+-]?\d+\.\d*(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)
 
 def _listed(names: dict[str, int]) -> str:
     "A few of the names."
@@ -801,31 +806,53 @@ def _lines_of(path: Path, grammar: HierarchicalGrammar,
             return [(k, row if len(row) > 1 else _split_line("".join(row), names, spelt)) for k, row in rows]
         return [(k, _split_line(line, names, spelt)) for k, line in enumerate(file, 1) if line.strip()]
 
+def _check_header(numbered: list[tuple[int, list[str]]], names: dict[str, int]) -> None:
+    "A ValueError where the first line holds nothing that is a symbol, and a later one does."
+    def known(fields): return any(a in names or (a.isascii() and a.isdecimal()) for a in fields)
+    if not numbered or known(numbered[0][1]) or not any(known(fields) for _, fields in numbered): return
+    k, fields = numbered[0]
+    raise ValueError(f"line {k} looks like a header: it holds {shown(fields[0])} and no terminal; write the "
+                     "file without one (pandas: header=False, numpy.savetxt: header='')")
+
+def _separated(fields: list[str], names: dict[str, int]) -> str:
+    "What to say of a mark that stands between the symbols of a line and is in no name; '' if there is none."
+    found = [c for c in ",;|" if any(c in a for a in fields) and not any(c in a for a in names)]
+    if not found: return ""
+    return f"has {found[0]!r} between its symbols; blanks are read in a .txt, commas in a .csv"
+
 def _from_text(path: Path, grammar: HierarchicalGrammar, empty: str, indices: bool | None) -> list[list[int]]:
     "The rows of leaves of a text."
     names = _terminals(grammar, empty)
     numbered = _lines_of(path, grammar, names)
+    _check_header(numbered, names)
     if indices is None: indices = _are_indices([fields for _, fields in numbered], names)
     known: dict[tuple, list[int]] = {}
     for k, fields in numbered:
         if tuple(fields) in known: continue
         try: symbols = [_index(grammar, a, names, indices) for a in fields]
-        except ValueError as e: raise ValueError(f"line {k} {e}") from None
+        except ValueError as e: raise ValueError(f"line {k} {_separated(fields, names) or e}") from None
         try: known[tuple(fields)] = _laid_out(grammar, symbols)
         except ValueError as e: raise ValueError(f"line {k}: {e}") from None
     return [known[tuple(fields)] for _, fields in numbered]
 
 # %% ../nbs/09_observables.ipynb #be45193e
+def _array_of(path: Path) -> np.ndarray:
+    "The array of a file, or, of several, the one called leaves."
+    x = np.load(path, allow_pickle=False)
+    if isinstance(x, np.ndarray): return x
+    with x as arrays:
+        name = arrays.files[0] if len(arrays.files) == 1 else "leaves"
+        if name in arrays.files: return arrays[name]
+        found = ", ".join(arrays.files) or "none"
+        raise ValueError(f"it has the arrays {found}; one alone is read, or 'leaves'")
+
 def _from_numpy(path: Path, grammar: HierarchicalGrammar) -> np.ndarray:
     "The array of a file, (batch, n) integers."
-    x = np.load(path, allow_pickle=False)
-    if not isinstance(x, np.ndarray):
-        with x as arrays:
-            name = arrays.files[0] if len(arrays.files) == 1 else "leaves"
-            if name not in arrays.files:
-                found = ", ".join(arrays.files) or "none"
-                raise ValueError(f"it has the arrays {found}; one alone is read, or 'leaves'")
-            x = arrays[name]
+    try: x = _array_of(path)
+    except ValueError as e:
+        if "pickle" not in str(e): raise
+        raise ValueError("it is no array of numbers, and no pickles are read; save integers by "
+                         "numpy.save") from None
     n, v = grammar.n_leaves, grammar.vocab[-1]
     if x.dtype.kind not in "iu" or x.ndim != 2 or x.shape[1] != n:
         raise ValueError(f"it has an array {x.dtype} {x.shape}; integers (batch, {n}) are needed")

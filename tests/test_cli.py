@@ -65,7 +65,8 @@ def test_what_is_wrong_is_told_before_any_work(rhm, tmp_path):
     plan = ["sweep", "plan", "tiny.ipynb", "--grid"]
     for arguments, code, message in [
         (["run", "tiny.ipynb", "-p", "prats=3"], cli.USAGE, "did you mean 'parts'?"),
-        (["run", "tiny.ipynb", "-p", "parts=many"], cli.USAGE, "parts='many' must be an integer"),
+        (["run", "tiny.ipynb", "-p", "parts=many"], cli.USAGE, "parts='many' must be an integer\n"),
+        (["run", "tiny.ipynb", "-p", "rest=long"], cli.USAGE, "rest='long' must be a number\n"),
         (["run", "tiny.ipynb", "-p", "parts"], cli.USAGE, "NAME=VALUE is needed"),
         (["run", "tiny.ipynb", "--preset", "huge"], cli.USAGE, "preset='huge' is not one of"),
         (["run", "phase_transitoin"], cli.USAGE, "did you mean 'phase_transition'?"),
@@ -73,6 +74,7 @@ def test_what_is_wrong_is_told_before_any_work(rhm, tmp_path):
         (["run", "tiny.ipynb", "--out", "file/out.ipynb"], cli.NO_OUTPUT, "file' is not a folder"),
         (["run", "tiny.ipynb", "--out", "/proc/out.ipynb"], cli.NO_OUTPUT, "cannot be written"),
         ([*plan, "seed=1,b", "--out", "s"], cli.USAGE, "run 1: seed='b'"),
+        ([*plan, "seed", "--out", "s"], cli.USAGE, "--grid seed: NAME=A,B,... is needed"),
         ([*plan, "seed=1", "--out", "file/s"], cli.NO_OUTPUT, "not a folder"),
         (["sweep", "run", "tiny.ipynb"], cli.USAGE, "is no manifest"),
         (["sweep", "walk"], cli.USAGE, "command='walk' is not one of plan, run, status, table"),
@@ -158,9 +160,10 @@ def test_a_sweep_in_a_few_commands(rhm, tmp_path):
     same = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0", "--grid", "seed=0,1,2,3",
                "--out", "same")[1]
     assert same.split()[1] == runs.read_manifest("s").entries[0].key
+    assert rhm("sweep", "plan", "sweep.yaml", "--out", "s")[2] == "", "the same plan"
     assert "4 of 4 runs to make" in rhm("sweep", "run", "s", "--dry-run")[1]
     ended, told, _ = rhm("sweep", "run", "s", "--index", 1)
-    assert ended == cli.OK and "1 runs: 1 complete" in told
+    assert ended == cli.OK and told.splitlines()[-1] == "1 run: 1 complete"
     ended, told, log = rhm("sweep", "run", "s", "--workers", 1)
     assert ended == cli.FAILED and "4 runs: 3 complete, 1 failed" in told
     assert "ValueError: two; kept as" in log
@@ -174,9 +177,12 @@ def test_a_sweep_in_a_few_commands(rhm, tmp_path):
     assert [Path(x).name for x in written] == ["runs.csv", "numbers.csv", "sums.csv"]
     assert list(runs.read_table(tmp_path/"s"/"tables"/"sums.csv").seed) == [0] * 3 + [1] * 3 + [3] * 3
     assert not [x for x in names(tmp_path/"s") if "-tmp" in x or x.endswith(".lock")]
-    told = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0", "--grid", "seed=0,7",
-               "--out", "s")[2]
-    assert "complete runs in s that are not of this plan: 2; they stay there" in told
+    (tmp_path/"here").mkdir()
+    _, where, told = rhm("sweep", "plan", "tiny.ipynb", "--preset", "smoke", "-p", "rest=0",
+                         "--grid", "seed=0", "--out", "here/../s")
+    assert where.splitlines()[-1] == f"1 run in {tmp_path.resolve()/'s'/'manifest.json'}"
+    assert told.startswith("the plan in here/../s is replaced, which had 4 runs, 3 complete\n")
+    assert "complete runs in here/../s that are not of this plan: 2; they stay there" in told
 
 
 def test_the_reference_results_are_replaced_as_a_whole(tmp_path):
@@ -274,11 +280,15 @@ STATES = pd.DataFrame([
 
 def test_states_are_listed_with_what_made_them_stale(rhm, monkeypatch):
     monkeypatch.setattr(runs, "status", lambda: STATES)
-    code, said, _ = rhm("status")
-    lines = said.splitlines()
+    code, said, told = rhm("status")
+    head, *lines = said.splitlines()
     assert code == cli.OK and len(lines) == 3
-    assert lines[0].split() == ["a", "stale", "2026-11-24", "90", "s", "x86_64", "(cost:", "1", "min)"]
-    assert lines[1].strip() == "because of curve" and lines[2].startswith("long  missing")
+    assert lines[0].split() == ["a", "stale", "2026-11-24", "90", "s", "x86_64", "1", "min"]
+    assert lines[1].strip() == "because of curve" and lines[2].startswith("long        missing")
+    columns = (("state", "stale"), ("measured on", "2026"), ("machine", "x86"), ("stated cost", "1 min"))
+    for column, text in columns:
+        assert head.index(column) == lines[0].index(text)
+    assert all(f"{state}: " in told for state in ("fresh", "stale", "missing", "damaged"))
 
 
 @pytest.mark.parametrize("agrees", [True, False])

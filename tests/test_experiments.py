@@ -198,7 +198,7 @@ def test_memorization_smoke(tmp_path):
     assert (course.gap > 0).all() and (course.copying > 0).all()
     assert (course.copied + course.novel <= 1 + 1e-9).all() and (course.near >= course.copied).all()
     text = shown(tmp_path, MEMORIZATION)
-    assert text.count("image/png") == 5 and "network" in text
+    assert text.count("image/png") == 6 and "network" in text
 
 
 @pytest.mark.parametrize("arguments, message", [

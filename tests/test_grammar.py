@@ -17,7 +17,7 @@ from rhmdiff.core import generator
 from rhmdiff.engine.draws import sample_unique_derivations
 from rhmdiff.engine.spec import separator
 from rhmdiff.engine.tables import count_strings_at_least
-from rhmdiff.families import ambiguous, filtered, from_nltk, ragged, to_nltk, weighted
+from rhmdiff.families import ambiguous, filtered, from_nltk, from_rules, ragged, to_nltk, weighted
 from rhmdiff.grammar import HierarchicalGrammar, _check_pairs, tree_svg
 
 FALSE_ALARM = 1e-4  # of each chi-square below, were the sampler right and the seed drawn anew; there are 38
@@ -344,3 +344,16 @@ def uneven():
     g = HierarchicalGrammar({"root_symbols": ["S"], "terminal_symbols": ["x", "y"],
                              "rules": {"S": [("xy", 1.), ("y", 1.)]}})
     return g.tables, next(g.enumerate(start=1))
+
+
+def test_grammars_are_equal_where_their_rules_are():
+    one, other = (HierarchicalGrammar.random(3, 2, 2, 2, seed=k) for k in (0, 1))
+    assert one == HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    assert one != other and other != one
+
+
+def test_decode_writes_masks_where_terminals_outnumber_the_classes():
+    g = from_rules({"a": ["X Y"], "b": ["Y X"], "X": ["red"], "Y": ["blue", "green", "pink"]})
+    x = g.encode(["red pink"])
+    x[0, 0] = g.vocab[-1]
+    assert g.vocab[0] < g.vocab[-1] and g.decode(x, mask="_") == ["_ pink"]

@@ -23,6 +23,7 @@ from rhmdiff.inference import (
     leaf_posterior,
     level_entropy,
     level_information,
+    log_weights,
     max_posterior,
     posterior,
     sample_posterior,
@@ -183,6 +184,17 @@ def test_no_more_memory_is_granted_than_machines_have(ask):
     e = torch.zeros(2, 4, 3)
     ask(g, e, memory_bytes=2**60)
     with pytest.raises(ValueError, match="memory_bytes"): ask(g, e, memory_bytes=2**60 + 1)
+
+
+def test_weights_are_taken_up_to_where_their_sums_overflow():
+    g = HierarchicalGrammar.random(3, 2, 2, 2, seed=0)
+    own = log_weights(g)
+    bound = torch.finfo(torch.float64).max / (8 * sum(g.tables.nodes))
+    largest = own._replace(prior=torch.full_like(own.prior, -bound))
+    e = torch.zeros(1, 4, 3, dtype=torch.float64)
+    assert posterior(g, e, weights=largest).log_z.tolist() == [-bound]
+    with pytest.raises(ValueError, match="whose sums overflow"):
+        posterior(g, e, weights=own._replace(prior=largest.prior * 1.01))
 
 
 def test_leaves_that_show_tell_all_of_a_derivation():
@@ -346,3 +358,11 @@ def test_a_string_too_long_for_float64_is_refused_by_its_length():
     x = g.sample(1, seed=0)[-1]
     certain = torch.where(x[..., None] == torch.arange(16), 0., -math.inf)
     with pytest.raises(ValueError, match="string of 1024 tokens"): inside(g, certain, memory_bytes=2**30)
+
+
+def test_a_weight_below_float64_is_refused_where_there_is_a_derivation():
+    "Every token speaks against the only string, by more than a float holds of both."
+    g = HierarchicalGrammar({"root_symbols": ["S"], "terminal_symbols": ["x", "y"],
+                             "rules": {"S": [("xy", 1.)]}})
+    against = torch.tensor([[[-800., 0.], [0., -800.]]], dtype=torch.float64)
+    with pytest.raises(ValueError, match="string of 2 tokens"): inside(g, against)

@@ -1,4 +1,7 @@
 """uv is told of the package sources that pip is configured with, or leaves the work to pip."""
+import pytest
+
+import install
 from install import settings_of_uv
 
 RULES = {"UV_INDEX_STRATEGY": "unsafe-best-match", "UV_SYSTEM_CERTS": "1"}
@@ -22,3 +25,11 @@ freeze.all='true'"""
 
 def test_a_setting_without_a_name_is_left_to_pip():
     assert settings_of_uv("global.no-binary=':all:'") is None
+
+
+@pytest.mark.parametrize("wanted, hint", [(["--index-url", "file:///none"], True), (["-e", "."], False)])
+def test_a_failure_with_an_index_of_torch_says_how_to_do_without(wanted, hint, monkeypatch):
+    monkeypatch.setattr(install.subprocess, "check_output", lambda *arguments, **options: "")
+    monkeypatch.setattr(install, "run", lambda *command, **options: False)
+    with pytest.raises(SystemExit, match="pip could not install") as end: install.install(*wanted)
+    assert ("plain `make env` uses the default index" in str(end.value)) is hint

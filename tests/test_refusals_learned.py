@@ -545,6 +545,8 @@ def runs_calls(folder):
                {"folder": [results/"run.json", ""], "tables": [{"a b": table}, {"t": 3}, {3: table}],
                 "record": [{"a": Thing()}]})
     yield case(done.__getitem__, {"name": "t"}, {"name": "choice"}, named={"name": "table"})
+    yield case(runs.beside, {"results": done, "own": "a", "other": "b"},
+               {"results": "object", "own": "text", "other": "text"})
     parts = [runs.part(part_of_nothing, k=1)]
     yield case(runs.measure, {"p": SimpleNamespace(show=None, output=str(folder/"m")), "parts": parts},
                {"p": "object", "parts": "list"}, {"parts": [[]], "p": [SimpleNamespace()]})

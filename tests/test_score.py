@@ -132,11 +132,16 @@ REFUSED = {  # name -> content, what is said
     "e.txt": ("", r"e.txt': it holds no sequences"),
     "f.csv": ("0,1,2,3\n1,1,2,3\n", r"line 1 counts the columns, as pandas writes them"),
     "g.csv": ("label,sequence\na,abcd\nb\n", r"g.csv': line 3: the sequence has 0 symbols"),
-    "h.csv": ("x0,x1,x2,x3\n0,1,2,3\n", r"h.csv': line 1 holds 'x0', which is no terminal"),
+    "h.csv": ("x0,x1,x2,x3\n0,1,2,3\n", r"h.csv': line 1 looks like a header: it holds 'x0' .*header=False"),
     "i.txt": ("0 1 -1 2", r"line 1 holds '0', which is no terminal"),
     "j.doc": ("abcd", r"is not one of .npy, .npz, .csv, .txt"),
     "k.npy": ("abcd", r"k.npy': "),
     "l.npz": ("abcd", r"l.npz': "),
+    "m.txt": ("# four symbols\n0 1 2 3\n", r"m.txt': line 1 looks like a header: it holds '#' and no"),
+    "n.txt": ("abcd\na,b,c,d\n", r"n.txt': line 2 has ',' between its symbols; blanks are read in a .txt"),
+    "o.csv": ("0;1;2;3\n", r"o.csv': line 1 has ';' between its symbols; .*, commas in a .csv"),
+    "p.csv": ("0.0,1.0,2.0,3.0\n", r"p.csv': line 1 holds '0.0'; indices must be whole numbers"),
+    "q.txt": ("3.000e+00 0 1 2\n", r"q.txt': line 1 holds '3.000e\+00'; .*fmt='%d'"),
 }
 
 
@@ -154,11 +159,14 @@ def test_arrays_that_are_refused(tmp_path):
     objects = np.empty(2, dtype=object)
     for x, why in ((bad, r"row 1, position 2: the index 4 \(4 is the mask\); 0 to 3"), (good / 2, "float64"),
                    (good[:, :3], r"int64 \(6, 3\); integers \(batch, 4\)"), (-good - 1, "row 0, position 0"),
-                   (objects, "allow_pickle"), (good[:0], "no sequences")):
+                   (objects, "no pickles are read; save integers"), (good[:0], "no sequences")):
         np.save(tmp_path/"x.npy", x)
         with pytest.raises(ValueError, match=f"x.npy': .*{why}"): read_samples(tmp_path/"x.npy", GRAMMAR)
     np.savez(tmp_path/"x.npz", a=good, b=good)
     with pytest.raises(ValueError, match="has the arrays a, b; one alone is read, or 'leaves'"):
+        read_samples(tmp_path/"x.npz", GRAMMAR)
+    np.savez(tmp_path/"x.npz", objects)
+    with pytest.raises(ValueError, match="x.npz': .*no pickles are read"):
         read_samples(tmp_path/"x.npz", GRAMMAR)
     (tmp_path/"x.txt").write_bytes(b"ab\xff\xfe")
     with pytest.raises(ValueError, match="no text in UTF-8"): read_samples(tmp_path/"x.txt", GRAMMAR)
@@ -185,11 +193,12 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
     (tmp_path/"x.txt").write_text("\n".join(GRAMMAR.decode(LEAVES)) + "\naaaa")
     np.save("train.npy", LEAVES[:2].numpy())
     np.save("held.npy", LEAVES[2:].numpy())
-    code, told, _ = rhm("x.txt", "--grammar", "g.json", "--train", "train.npy", "--held-out", "held.npy",
-                        "--flips", "1", "--csv", "out/score.csv")
+    code, told, where = rhm("x.txt", "--grammar", "g.json", "--train", "train.npy", "--held-out", "held.npy",
+                            "--flips", "1", "--csv", "out/score.csv")
     wanted = score(GRAMMAR, read_samples("x.txt", GRAMMAR), LEAVES[:2], LEAVES[2:], 1)
     kept = pd.read_csv("out/score.csv", index_col="row")
     assert code == cli.OK and told.startswith("7 samples in x.txt\n")
+    assert where == f"the table is written to {tmp_path.resolve()/'out'/'score.csv'}\n"
     assert list(kept.index) == list(wanted.index) and np.allclose(kept, wanted, equal_nan=True, atol=1e-15)
     assert [line.split("  ")[0] for line in told.splitlines()[1:]] == list(wanted.index)
     (tmp_path/"none.json").write_text(json.dumps({"rules": {}}))
@@ -198,10 +207,23 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
         (["x.txt"], cli.USAGE, "Missing option '--grammar'"),
         (["y.txt", "--grammar", "g.json"], cli.USAGE, "there is no such file"),
         (["x.txt", "--grammar", "h.json"], cli.USAGE, "cannot be read"),
+        (["x.txt", "--grammar", "train.npy"], cli.USAGE, "train.npy' holds no grammar: it is no text"),
         (["x.txt", "--grammar", "none.json"], cli.USAGE, "holds no grammar"),
         (["x.txt", "--grammar", "g.json", "--flips", "1"], cli.USAGE, "train, which is not given"),
         (["x.txt", "--grammar", "g.json", "--indices"], cli.USAGE, "which is no index"),
-        (["x.txt", "--grammar", "g.json", "--csv", "file/x.csv"], cli.NO_OUTPUT, "file"),
+        (["x.txt", "--grammar", "g.json", "--csv", "file/x.csv"], cli.NO_OUTPUT,
+         "--csv='file/x.csv' cannot be written: 'file' is not a folder"),
+        (["x.txt", "--grammar", "g.json", "--csv", "."], cli.NO_OUTPUT, "--csv='.' cannot be written"),
     ]:
         ended, _, told = rhm(*arguments)
         assert ended == code and message in told, (arguments, ended, told)
+
+
+def test_the_help_of_the_shell_explains_every_row():
+    click_testing = pytest.importorskip("click.testing")
+    from rhmdiff import cli
+    told = click_testing.CliRunner().invoke(cli.rhm, ["score", "--help"]).output
+    begun = {line.split()[0].strip(",") for line in told.splitlines() if line.split()}
+    rows = score(GRAMMAR, LEAVES, LEAVES[:2], LEAVES[2:]).index
+    assert {row.split()[0] for row in rows} <= begun, told
+    assert "(k - 1)/2N" in told and max(map(len, told.splitlines())) <= 80
