@@ -398,7 +398,20 @@ def compact(svg: str) -> str:
     def scaled(match): return f'{match[1]}="{float(match[2]) * PIXELS / 72:.0f}"'
     svg = re.sub(r'\b(width|height)="([\d.]+)pt"', scaled, svg, count=2)
     svg = re.sub(r"(?<![\w.#])-?[1-9]\d*\.\d{3,}", lambda match: f"{float(match[0]):.2f}", svg)
-    return re.sub(r"\s+", " ", re.sub(r'<g id="[^"]*"', "<g", svg)).replace("> <", "><")
+    svg = re.sub(r"\s+", " ", re.sub(r'<g id="[^"]*"', "<g", svg)).replace("> <", "><")
+    return said_once(svg)
+
+
+def said_once(svg: str) -> str:
+    "An SVG with classes for styles, short names, and no blanks around the letters of its paths."
+    def tight(match): return ' d="' + re.sub(r"\s*([A-Za-z])\s*", r"\1", match[1]).strip() + '"'
+    svg = re.sub(r' d="([^"]*)"', tight, svg)
+    short = {name: f"i{i}" for i, name in enumerate(dict.fromkeys(re.findall(r'\bid="([^"]*)"', svg)))}
+    svg = re.sub(r'(\bid="|#)([\w-]+)(?=["\)])', lambda match: match[1] + short.get(match[2], match[2]), svg)
+    styles = {style: f"c{i}" for i, style in enumerate(dict.fromkeys(re.findall(r' style="([^"]*)"', svg)))}
+    svg = re.sub(r' style="([^"]*)"', lambda match: f' class="{styles[match[1]]}"', svg)
+    rules = "".join(f".{name}{{{style}}}" for style, name in styles.items())
+    return svg.replace("</style>", rules + "</style>", 1)
 
 
 def literal(x) -> str:

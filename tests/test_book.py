@@ -430,10 +430,35 @@ def test_a_figure_is_shown_as_svg_unless_it_is_heavy(build):
            '<g id="a">\n<path id="p" d="M 1.23456 0.012345"/></g></svg>')
     def shown(svg): return build.with_one_image({"data": {"image/svg+xml": svg, "image/png": png}})
     light, heavy = shown(svg), shown(svg + " " + "<g/>" * build.SVG_MOST)
-    assert light["data"] == {"image/svg+xml": '<svg width="120" height="60"><g><path id="p" '
-                             'd="M 1.23 0.012345"/></g></svg>'}
+    assert light["data"] == {"image/svg+xml": '<svg width="120" height="60"><g><path id="i0" '
+                             'd="M1.23 0.012345"/></g></svg>'}
     assert heavy["data"].keys() == {"image/png"} and heavy["metadata"]["image/png"]["width"] == 120
     assert build.with_one_image({"text": "x"}) == {"text": "x"}
+
+
+def test_a_figure_looks_the_same_when_all_is_said_once(build, browser):
+    "Every pixel in Chromium, of lines, markers, letters, hatches, clipped curves and filled ranges."
+    from matplotlib.figure import Figure
+    ax = Figure(figsize=(5, 3)).subplots()
+    for i in range(3):
+        ax.errorbar(range(9), [i + k % 3 for k in range(9)], 0.3, fmt="os^"[i] + "--", label=f"$m_{i}$")
+        ax.fill_between(range(9), i, i + 0.5, alpha=0.2, hatch="/x."[i])
+    ax.set(xlim=(1, 7.5), xlabel="noise level $t$", title="x^2, -1.5e-3")
+    ax.legend()
+    file = io.BytesIO()
+    ax.figure.savefig(file, format="svg")
+    svg = file.getvalue().decode()
+    page = browser.new_page(viewport={"width": 700, "height": 400})
+
+    def drawn(svg):
+        page.set_content(f"<img src='data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}'>")
+        page.wait_for_function("document.images[0].complete && document.images[0].naturalWidth > 0")
+        return page.screenshot()
+    small = build.said_once(svg)
+    assert len(small) < 0.9 * len(svg)
+    assert drawn(small) == drawn(svg)
+    assert drawn(svg.replace("stroke-dasharray", "")) != drawn(svg), "the comparison sees nothing"
+    page.close()
 
 
 def test_answers_are_the_words_of_the_pages(build):
