@@ -63,7 +63,7 @@ notebooks: env
 pytest: env
 	$(call timed,pytest,$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow' --durations 12 --durations-min 1)
 
-check: test book
+check: book test
 	RHMDIFF_GRAMMARS=2000 $(BIN)/python -m pytest tests/test_grammar.py tests/test_inference.py -m 'not slow'
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest -m slow --durations 12
 	RHMDIFF_BOOK=book/_build/html $(BIN)/python -m pytest tests/test_book.py
