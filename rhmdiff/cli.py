@@ -393,8 +393,9 @@ Rows of the table, each with its standard error:
 @click.option("--empty", default="", help="What stands in texts for the empty symbol of a ragged grammar.")
 @click.option("--indices/--names", default=None, help="What texts hold; by default as they look.")
 @click.option("--csv", "out", type=_FILE, help="Write the table there too.")
+@click.option("--each", type=_FILE, help="Write there, as CSV, what is found of each sample alone.")
 def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None, flips: int, empty: str,
-          indices: bool | None, out: Path | None) -> None:
+          indices: bool | None, out: Path | None, each: Path | None) -> None:
     """Judge SAMPLES by a grammar: log-likelihood, grammatical by level, copied, novel, with errors.
 
     SAMPLES, --train and --held-out are .npy or .npz arrays of indices (batch, n), or text with a sequence a
@@ -406,15 +407,18 @@ def score(samples: Path, rules: Path, train: Path | None, held_out: Path | None,
     files = {"leaves": samples, "train": train, "held_out": held_out}
     given = {name: observables.read_samples(file, grammar, empty, indices)
              for name, file in files.items() if file is not None}
-    if out is not None: _check_output("--csv", out)
-    table = observables.score(grammar, **given, flips=flips)
-    table.index.name = "row"
+    for option, path in (("--csv", out), ("--each", each)):
+        if path is not None: _check_output(option, path)
+    table = observables.score(grammar, **given, flips=flips).rename_axis("row")
     if out is not None:
         with atomic_path(out) as tmp: table.to_csv(tmp)
+    if each is not None:
+        with atomic_path(each) as tmp: observables.score_each(grammar, **given, flips=flips).to_csv(tmp)
     click.echo(f"{len(given['leaves'])} samples in {samples}")
     width = max(map(len, table.index))
     for name, mean, se in table.itertuples(): click.echo(f"{name:{width}}  {mean:10.5g}  +- {se:.2g}")
     if out is not None: click.echo(f"the table is written to {out.resolve()}", err=True)
+    if each is not None: click.echo(f"a row for each sample is written to {each.resolve()}", err=True)
 
 def _check_output(option: str, path: Path) -> None:
     "An OSError that names the option, where no file can be written."

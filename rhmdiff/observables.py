@@ -6,8 +6,8 @@
 __all__ = ['reconstruction', 'mean_se', 'mean_by', 'level_agreement', 'changed_latents', 'Transition', 'transition',
            'bracket_mean', 'first_passage', 'Regimes', 'regimes', 'crossings', 'Collapse', 'scaling_collapse',
            'token_changes', 'Changes', 'change_correlations', 'nearest_distance', 'grammaticality', 'class_entropy',
-           'score', 'read_samples', 'inverse_participation_ratio', 'binned_accuracy', 'ungrammatical_by_level',
-           'ratio_se']
+           'score', 'score_each', 'read_samples', 'inverse_participation_ratio', 'binned_accuracy',
+           'ungrammatical_by_level', 'ratio_se']
 
 # %% ../nbs/09_observables.ipynb #4f79f69a
 import csv
@@ -734,6 +734,30 @@ def score(grammar: HierarchicalGrammar,
     rows |= {name: tuple(y.item() for y in mean_se(part.double())) for name, part in sets.items()}
     rows["class entropy"] = class_entropy(classes, grammar.vocab[0])
     return pd.DataFrame(rows, index=["mean", "se"]).T
+
+# %% ../nbs/09_observables.ipynb #5c0e1a02
+@checked
+def score_each(grammar: HierarchicalGrammar,
+               leaves: torch.Tensor,                  # (batch, n) samples, two at least
+               train: torch.Tensor | None = None,     # (set, n): what the model was trained on
+               held_out: torch.Tensor | None = None,  # (set, n): drawn from the same distribution
+               flips: int = 0,                        # a copy up to so many tokens counts as memorized
+              ) -> pd.DataFrame:                      # a row a sample, in their order
+    """What `score` takes the means of, sample by sample.
+
+    Columns: grammatical; by level, the share of nodes with a derivation below them; class, an index, -1 where
+    there is none; log-likelihood in nats, -inf where it is not grammatical; and what `score` says of the
+    sets, under its names."""
+    _check_scored(grammar, leaves, train, held_out, flips)
+    levels = grammar.parse(leaves)
+    classes = levels[0][:, 0]
+    columns = {"grammatical": classes >= 0}
+    for l in range(1, grammar.depth):
+        columns[f"grammatical at level {l}"] = (levels[l] >= 0).double().mean(-1)
+    columns |= {"class": classes, "log-likelihood": grammar.log_prob(leaves)}
+    columns |= _against_sets(leaves, classes >= 0, train, held_out, flips)
+    table = pd.DataFrame({name: column.cpu().numpy() for name, column in columns.items()})
+    return table.rename_axis("sample")
 
 # %% ../nbs/09_observables.ipynb #521f03e0
 def _terminals(grammar: HierarchicalGrammar, empty: str) -> dict[str, int]:

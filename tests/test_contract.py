@@ -33,6 +33,7 @@ CONTRACT = {
     "observables.level_agreement": ["levels_a", "levels_b"],
     "observables.transition": ["t", "curve", "se"],
     "observables.score": ["grammar", "leaves", "train", "held_out", "flips"],
+    "observables.score_each": ["grammar", "leaves", "train", "held_out", "flips"],
     "theory.mean_field_map": ["p", "v", "m", "s"],
     "theory.critical_noise": ["v", "m", "s"],
     "theory.correlation_exponent": ["v", "m", "s"],

@@ -419,11 +419,12 @@ def observable_calls():
     yield case(observables.class_entropy, {"classes": CLASSES, "count": 4},
                {"classes": "symbols", "count": "int"},
                {"classes": [[9], torch.tensor([9]), LEAVES], "count": [0, HUGE]})
-    yield case(observables.score, {"grammar": GRAMMAR, "leaves": LEAVES, "train": LEAVES},
-               {"grammar": "object", "leaves": "symbols", "train": "symbols", "held_out": "symbols",
-                "flips": "int"},
-               {"leaves": [LEAVES[:1], LEAVES + 4, LEAVES[:, :3]], "train": [LEAVES[:0], LEAVES[:, :3]],
-                "flips": [99], "held_out": [LEAVES[:, :3]]}, {"train": [None], "held_out": [None]})
+    for judge in (observables.score, observables.score_each):
+        yield case(judge, {"grammar": GRAMMAR, "leaves": LEAVES, "train": LEAVES},
+                   {"grammar": "object", "leaves": "symbols", "train": "symbols", "held_out": "symbols",
+                    "flips": "int"},
+                   {"leaves": [LEAVES[:1], LEAVES + 4, LEAVES[:, :3]], "train": [LEAVES[:0], LEAVES[:, :3]],
+                    "flips": [99], "held_out": [LEAVES[:, :3]]}, {"train": [None], "held_out": [None]})
     yield case(observables.inverse_participation_ratio, {"process": NOISE, "train": LEAVES, "t": 0.5,
                "samples": 4}, {"process": "object", "train": "symbols", "t": "number", "samples": "int",
                "seed": "seed", "chunk_size": "int"},

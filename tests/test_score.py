@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rhmdiff.families import ambiguous, load_json, ragged, save_json, weighted
 from rhmdiff.grammar import HierarchicalGrammar
-from rhmdiff.observables import read_samples, score
+from rhmdiff.observables import read_samples, score, score_each
 
 GRAMMAR = HierarchicalGrammar.random(4, 2, 2, 2, weights=("zipf", 1.), seed=1)
 LEAVES = GRAMMAR.sample(6, seed=0)[-1]
@@ -44,6 +44,11 @@ def test_likelihood_and_levels_against_enumeration(family):
         assert abs(table["mean"]["grammatical"] - len(logs) / 8) < 1e-12
         assert abs(table["mean"]["log-likelihood"] - mean) < 1e-10
         assert abs(table["se"]["log-likelihood"] - np.std(logs, ddof=1) / len(logs)**0.5) < 1e-10
+        each = score_each(grammar, leaves)
+        strings = map(tuple, leaves.tolist())
+        known = [math.log(law[x] / total) if x in law else -math.inf for x in strings]
+        assert np.allclose(each["log-likelihood"], known, rtol=0, atol=1e-10)
+        assert each["class"].tolist() == grammar.parse(leaves)[0][:, 0].tolist()
         own = sum(p / total * math.log(p / total) for p in law.values())
         excess = table.loc["excess log-likelihood"]
         drawn = math.sqrt(max(excess.se**2 - table.se["log-likelihood"]**2, 0.))
@@ -194,11 +199,14 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
     np.save("train.npy", LEAVES[:2].numpy())
     np.save("held.npy", LEAVES[2:].numpy())
     code, told, where = rhm("x.txt", "--grammar", "g.json", "--train", "train.npy", "--held-out", "held.npy",
-                            "--flips", "1", "--csv", "out/score.csv")
+                            "--flips", "1", "--csv", "out/score.csv", "--each", "out/each.csv")
     wanted = score(GRAMMAR, read_samples("x.txt", GRAMMAR), LEAVES[:2], LEAVES[2:], 1)
     kept = pd.read_csv("out/score.csv", index_col="row")
     assert code == cli.OK and told.startswith("7 samples in x.txt\n")
-    assert where == f"the table is written to {tmp_path.resolve()/'out'/'score.csv'}\n"
+    assert where == (f"the table is written to {tmp_path.resolve()/'out'/'score.csv'}\n"
+                     f"a row for each sample is written to {tmp_path.resolve()/'out'/'each.csv'}\n")
+    each = score_each(GRAMMAR, read_samples("x.txt", GRAMMAR), LEAVES[:2], LEAVES[2:], 1)
+    pd.testing.assert_frame_equal(pd.read_csv("out/each.csv", index_col="sample"), each)
     assert list(kept.index) == list(wanted.index) and np.allclose(kept, wanted, equal_nan=True, atol=1e-15)
     assert [line.split("  ")[0] for line in told.splitlines()[1:]] == list(wanted.index)
     (tmp_path/"none.json").write_text(json.dumps({"rules": {}}))
@@ -214,9 +222,24 @@ def test_the_shell_says_what_the_library_says(tmp_path, monkeypatch, capfd):
         (["x.txt", "--grammar", "g.json", "--csv", "file/x.csv"], cli.NO_OUTPUT,
          "--csv='file/x.csv' cannot be written: 'file' is not a folder"),
         (["x.txt", "--grammar", "g.json", "--csv", "."], cli.NO_OUTPUT, "--csv='.' cannot be written"),
+        (["x.txt", "--grammar", "g.json", "--each", "."], cli.NO_OUTPUT, "--each='.' cannot be written"),
     ]:
         ended, _, told = rhm(*arguments)
         assert ended == code and message in told, (arguments, ended, told)
+
+
+def test_means_of_each_are_the_scores_of_all():
+    "Rows of ragged and of word grammars as well, ungrammatical ones among them."
+    for grammar in (GRAMMAR, ragged(4, 2, 2, seed=0)):
+        leaves = torch.cat([grammar.sample(8, seed=1)[-1], grammar.sample(3, seed=2)[-1].flip(-1)])
+        table = score(grammar, leaves, leaves[:4], leaves[4:8], 1)["mean"]
+        each = score_each(grammar, leaves, leaves[:4], leaves[4:8], 1)
+        shared = [name for name in table.index if name in each and name != "log-likelihood"]
+        assert len(each) == 11 and len(shared) == len(table) - 3
+        assert np.allclose(each[shared].astype(float).mean(), table[shared], rtol=0, atol=1e-12)
+        sound = each.loc[each["grammatical"], "log-likelihood"]
+        assert abs(sound.mean() - table["log-likelihood"]) < 1e-12
+        assert each.loc[~each["grammatical"], "log-likelihood"].eq(-math.inf).all()
 
 
 def test_the_help_of_the_shell_explains_every_row():
