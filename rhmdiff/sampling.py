@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['SAMPLERS', 'ONLY_FOR', 'Step', 'ancestral', 'renoise', 'ddpm', 'ddim', 'tau_leaping', 'unmask',
-           'unmask_by_confidence', 'reverse', 'step_distribution', 'output_distribution', 'tokens_seen',
+           'unmask_by_confidence', 'reverse', 'step_distribution', 'output_distribution', 'tokens_seen', 'Curve',
            'best_schedule', 'cosine_schedule', 'forward_backward', 'Moments', 'Sweep', 'forward_backward_sweep']
 
 # %% ../nbs/07_sampling.ipynb #011b54ea
@@ -40,6 +40,7 @@ from rhmdiff.core import (
     fingerprint,
     generator,
     pick_device,
+    shown,
     spawn,
     terminable,
 )
@@ -168,7 +169,7 @@ def reverse(process,                             # the forward process
             denoiser: Callable,                  # (x_t, t) -> logits (batch, n, v) of p(x_0[i] | x_t)
             x_t: torch.Tensor,                   # noisy batch, as `process.sample` gives it
             t,                                   # its noise level, a number or (batch,), in [0, 1]
-            steps: int | Sequence[float] = 100,  # calls of the denoiser, at most; or shares of t from 1 to 0
+            steps: int | Sequence[float] = 100,  # calls of the denoiser at most; levels or sizes, see below
             sampler: str = "ancestral",          # a name in SAMPLERS, or "exact", which makes no steps
             seed=None,                           # an integer, a torch.Generator or None
             trajectory: bool = False,            # return the list of states, as said below
@@ -180,6 +181,8 @@ def reverse(process,                             # the forward process
 
     From nothing: x_t = process.sample(torch.zeros(batch, n, dtype=torch.long), 1.) and t = 1. Of what is
     noised at t = 1 nothing is left, so any leaves will do.
+    Levels are shares of t that fall from 1 to 0. Sizes are whole numbers that add up to n: what 'unmask'
+    reveals step by step where all is hidden, and the same shares where less is.
     With the exact denoiser and many steps, 'ancestral', 'ddpm', 'tau_leaping' and 'unmask' approach the
     posterior, p(x_0 | x_t), or p(x_0 | x_t, class) with `classes`. 'exact' draws from the posterior at once.
     'ddim' approaches the distribution of the data from pure noise, but not the posterior from t < 1.
@@ -194,6 +197,7 @@ def reverse(process,                             # the forward process
     check_size("candidates", candidates, x_t.numel())
     _check_flag("trajectory", trajectory)
     _check_held(denoiser, sampler, classes, classifier, candidates, x_t, t)
+    _check_sizes(steps, x_t.shape[1])
     levels = _levels(steps)
     g = generator(seed, x_t.device)
     x = x_t.detach().clone() if x_t.is_floating_point() else x_t.long().clone()
@@ -221,14 +225,30 @@ def _levels(steps) -> list[float]:
     if not isinstance(steps, Sequence) or isinstance(steps, str):
         count = check_int("steps", steps, 1, _MOST_STEPS)
         return [1 - k / count for k in range(count)] + [0.]
+    if _are_sizes(steps): return _levels_of(steps)
     levels = [check_number(f"steps[{k}]", x, 0., 1.) for k, x in enumerate(steps)]
     falling = all(a > b for a, b in zip(levels, levels[1:]))
     if len(levels) < 2 or levels[0] != 1 or levels[-1] != 0 or not falling:
-        shown = steps if len(levels) < 9 else f"{len(levels)} levels"
-        raise ValueError(f"steps={shown} must fall from 1 to 0, level by level")
+        raise ValueError(f"steps={shown(steps)} must fall from 1 to 0, level by level")
     return levels
 
 _MOST_STEPS = 10**6
+
+def _are_sizes(steps: Sequence) -> bool:
+    "Whether a list holds numbers of tokens; levels end at 0, and no size is 0."
+    return len(steps) > 0 and all(isinstance(x, int | np.integer) and x is not True and x >= 1 for x in steps)
+
+def _levels_of(sizes: Sequence[int]) -> list[float]:
+    "The levels between which so many tokens are settled, step by step."
+    n = sum(sizes)
+    return [1 - seen / n for seen in itertools.accumulate(sizes, initial=0)]
+
+def _check_sizes(steps, n: int) -> None:
+    "A ValueError for sizes that do not add up to `n`."
+    if isinstance(steps, torch.Tensor | np.ndarray) and steps.ndim: steps = steps.tolist()
+    if not isinstance(steps, Sequence) or isinstance(steps, str) or not _are_sizes(steps): return
+    settled = sum(steps)
+    if settled != n: raise ValueError(f"steps={shown(steps)} settle {settled} tokens; {n} are needed")
 
 # %% ../nbs/07_sampling.ipynb #9ad7815f
 def _probabilities(process, denoiser: Any,
@@ -498,8 +518,9 @@ def output_distribution(process,             # masking or uniform
     The denoiser is called on the CPU with t as a float. The noise that it was made for is not checked."""
     check_model("denoiser", denoiser)
     channels = _check_enumerable(process, sampler)[1]
-    levels = _levels(steps)
     n = _check_size(n, channels, denoiser)
+    _check_sizes(steps, n)
+    levels = _levels(steps)
     states = torch.cartesian_prod(*[torch.arange(channels)] * n).view(-1, n)
     if process.name == "masking": reached = (states == process.v).all(-1).double()
     else: reached = torch.full((len(states),), channels**-float(n), dtype=torch.float64)
@@ -527,22 +548,44 @@ def tokens_seen(steps: int | Sequence[float],  # as in `reverse`
                ) -> list[int]:                 # how many are seen at first, 0, and after each step
     "What 'unmask' reveals of `n` masks, step by step."
     n = check_int("n", n, 1, _MOST_TOKENS)
+    _check_sizes(steps, n)
     masks = torch.tensor([[n]])
     levels = _levels(steps)
-    shown = [int(_n_reveal(masks, level, lower)) for level, lower in zip(levels, levels[1:])]
-    return [0, *itertools.accumulate(shown)]
+    revealed = [int(_n_reveal(masks, level, lower)) for level, lower in zip(levels, levels[1:])]
+    return [0, *itertools.accumulate(revealed)]
 
 _MOST_TOKENS = 10**6  # of which shares are told apart
 
 # %% ../nbs/07_sampling.ipynb #b8e08cb1
-def best_schedule(curve,       # (n,) mean entropy of a hidden token when 0 .. n-1 others are seen, nats
+class Curve(NamedTuple):
+    """The information curve, as `theory.information_curve` measures it, in nats.
+
+    A row of `entropy` and of `surprise` is a sequence: its points share the sequence and an order."""
+    mean: np.ndarray  # (n,) float64, entropy of a hidden token when 0 .. n-1 others are seen
+    se: np.ndarray    # (n,) float64
+    entropy: torch.Tensor | None = None   # (samples, n), whose mean that is
+    surprise: torch.Tensor | None = None  # (samples, n), mean of -log p of a hidden token
+
+    @classmethod
+    def of(cls, entropy: torch.Tensor, surprise: torch.Tensor) -> "Curve":  # each (samples, n)
+        "The curve of these sequences; the error of a single one is nan."
+        _check_rows("entropy", entropy)
+        _check_rows("surprise", surprise, entropy.shape)
+        rows = entropy.double()
+        se = rows.std(0) / len(rows)**0.5 if len(rows) > 1 else torch.full_like(rows[0], math.nan)
+        return cls(rows.mean(0).numpy(), se.numpy(), entropy, surprise)
+
+def _check_rows(name: str, x, shape: tuple[int, ...] | None = None) -> None:
+    "A ValueError unless `x` is (samples, n) floats without NaN, of the shape of the other rows."
+    tensor = isinstance(x, torch.Tensor) and x.ndim == 2 and x.numel() > 0 and x.is_floating_point()
+    if not tensor or bool(x.isnan().any()): raise ValueError(f"{name}={shown(x)} must be (samples, n) floats")
+    if shape not in (None, x.shape): raise ValueError(f"{name} is {tuple(x.shape)}; {tuple(shape)} is needed")
+
+def best_schedule(curve,       # a Curve, or (n,) entropies of a hidden token when 0 .. n-1 others are seen
                   steps: int,  # at most n
-                 ) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
-    "The levels at which 'unmask' in so many steps loses the fewest nats. Lavenant & Zanella 2025."
-    check_reals("curve", curve)
-    h = np.asarray(curve, float)
-    if h.ndim != 1 or not len(h) or not np.isfinite(h).all():
-        raise ValueError(f"curve has shape {h.shape}; (n,) finite numbers are needed")
+                 ) -> list[int]:  # sizes, which add up to n, for `steps` of `reverse`
+    "How many masks 'unmask' reveals step by step to lose the fewest nats. Lavenant & Zanella 2025."
+    h = _mean_curve(curve)
     n = len(h)
     check_memory("curve", h, n * n)
     steps = check_int("steps", steps, 1, n)
@@ -555,14 +598,23 @@ def best_schedule(curve,       # (n,) mean entropy of a hidden token when 0 .. n
         total = least[:-1, None] + cost[1:]
         before.append(total.argmin(0) + 1)
         least = total.min(0)
-    return _levels_back(before, n)
+    return _sizes_back(before, n)
 
-def _levels_back(before: list[np.ndarray],  # for each step but the first, the a from which b = 1 .. n is best
-                 n: int) -> list[float]:
-    "The levels of the best way to n."
+def _mean_curve(curve) -> np.ndarray:
+    "(n,) float64, or a ValueError for what is no curve."
+    mean = curve.mean if isinstance(curve, Curve) else curve
+    check_reals("curve", mean)
+    h = np.asarray(mean, float)
+    if h.ndim != 1 or not len(h) or not np.isfinite(h).all():
+        raise ValueError(f"curve has shape {h.shape}; (n,) finite numbers are needed")
+    return h
+
+def _sizes_back(before: list[np.ndarray],  # for each step but the first, the a from which b = 1 .. n is best
+                n: int) -> list[int]:
+    "The sizes of the steps of the best way to n."
     seen = [n]
     for best in reversed(before): seen.append(int(best[seen[-1] - 1]))
-    return [1 - j / n for j in [0, *reversed(seen)]]
+    return np.diff([0, *reversed(seen)]).tolist()
 
 def cosine_schedule(steps: int) -> list[float]:  # levels from 1 to 0, for `steps` of `reverse`
     "Levels that fall as a cosine: few tokens first, many at the end. Chang et al. 2022, section 3.3."

@@ -7,8 +7,8 @@ __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critic
            'mean_field_by_depth', 'mean_field_noise_at', 'mean_field_changes', 'Prediction', 'population_dynamics',
            'class_reconstruction_by_depth', 'class_reconstruction_by_height', 'leaf_messages', 'messages_above',
            'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise', 'curvature_time',
-           'noise_information', 'condensation_time', 'agreement_law', 'source_weight', 'InformationCurve',
-           'information_curve', 'unmasking_cost', 'sample_complexity', 'memorization_steps']
+           'noise_information', 'condensation_time', 'agreement_law', 'source_weight', 'information_curve',
+           'unmasking_cost', 'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -41,7 +41,7 @@ from .engine.relations import descendant_distribution, marginals, siblings_distr
 from .grammar import HierarchicalGrammar
 from .inference import log_likelihood
 from .models import BayesDenoiser, evaluating
-from .sampling import tokens_seen
+from .sampling import Curve, tokens_seen
 
 # %% ../nbs/10_theory.ipynb #9c878d11
 def mean_field_map(p,      # probability of the true symbol below: a number, numpy array or torch tensor
@@ -936,18 +936,13 @@ def _weight_integral(law: torch.Tensor,   # (batch, n+1)
     return total * step
 
 # %% ../nbs/10_theory.ipynb #ea5bab82
-class InformationCurve(NamedTuple):
-    "A row a sequence: the points of a row share their sequence and its order."
-    entropy: torch.Tensor   # (samples, n) of a hidden token when 0 .. n-1 are seen, nats
-    surprise: torch.Tensor  # (samples, n) mean of -log p of a hidden token
-
 @checked
 def information_curve(grammar: HierarchicalGrammar,
                       samples: int = 64,
                       denoiser: Callable | None = None,  # (x_t, t) -> logits (batch, n, v); None: exact
                       seed: int = 0,
                       device: str | torch.device = "cpu",  # that of the denoiser
-                     ) -> InformationCurve:
+                     ) -> Curve:
     "What is known of a hidden token of `grammar` when 0 to n-1 others are seen, in random order."
     samples = check_int("samples", samples, 1)
     process = make_process("masking", grammar)
@@ -965,7 +960,7 @@ def information_curve(grammar: HierarchicalGrammar,
             log_p = _log_softmax(denoiser(x_t, 1 - j / n), (*x.shape, process.v))
             entropy.append(_mean_hidden(torch.special.entr(log_p.exp()).sum(-1), hidden))
             surprise.append(_mean_hidden(-log_p.gather(-1, x[..., None])[..., 0], hidden))
-    return InformationCurve(torch.stack(entropy, 1).cpu(), torch.stack(surprise, 1).cpu())
+    return Curve.of(torch.stack(entropy, 1).cpu(), torch.stack(surprise, 1).cpu())
 
 def _log_softmax(logits: torch.Tensor, needed: tuple[int, ...]) -> torch.Tensor:
     "Log probabilities in float64, or a ValueError about the shape."
@@ -981,23 +976,34 @@ def _mean_hidden(values: torch.Tensor,  # (batch, n)
 
 # %% ../nbs/10_theory.ipynb #b095579e
 @checked
-def unmasking_cost(curve: torch.Tensor,           # (..., n) entropy of a hidden token, or surprise, nats
-                   steps: int | Sequence[float],  # as in `reverse`
-                   exact: torch.Tensor | None = None,  # (..., n) exact entropy; None: `curve` is that
-                  ) -> torch.Tensor:              # (...) nats a sequence
-    """The divergence of the data from sequences that 'unmask' makes in these steps, order by order.
+def unmasking_cost(curve,                         # a Curve, or (n,) mean entropy of a hidden token, nats
+                   sizes: int | Sequence[float],  # tokens that each step reveals; or as `steps` of `reverse`
+                   exact: Curve | None = None,    # that of the exact denoiser, where `curve` is a network's
+                  ) -> tuple[float, float]:       # nats a sequence, and their standard error
+    """The divergence of the data from sequences that 'unmask' makes in these steps, averaged over orders.
 
-    Chen, Cong & Li 2026; Lavenant & Zanella 2025. With the surprise of a network as `curve` and the exact
-    entropy beside it, what the network lacks is contained."""
-    for name, x in (("curve", curve), ("exact", curve if exact is None else exact)):
-        if not x.is_floating_point() or not x.ndim or not bool(x.isfinite().all()):
-            raise ValueError(f"{name}={shown(x)} must be (..., n) finite floats")
-    if exact is None: exact = curve
-    if exact.shape != curve.shape:
-        raise ValueError(f"exact has shape {tuple(exact.shape)}; {tuple(curve.shape)} is needed, as of curve")
-    seen = torch.tensor(tokens_seen(steps, curve.shape[-1]), device=curve.device)
-    width = seen.diff()
-    return (curve[..., seen[:-1].clamp(max=curve.shape[-1] - 1)] * width).sum(-1) - exact.sum(-1)
+    Chen, Cong & Li 2026; Lavenant & Zanella 2025. The error is over the sequences of the curve, nan where
+    it holds none. With `exact`, a curve of the same sequences, what a network lacks is contained: its
+    surprise takes the place of the entropy."""
+    drawn = _rows("curve", curve, "entropy" if exact is None else "surprise")
+    known = drawn if exact is None else _rows("exact", exact, "entropy")
+    if known.shape != drawn.shape:
+        raise ValueError(f"exact has shape {tuple(known.shape)}; {tuple(drawn.shape)} is needed, as of curve")
+    try: seen = torch.tensor(tokens_seen(sizes, drawn.shape[1]))
+    except ValueError as why: raise ValueError(f"sizes{str(why).removeprefix('steps')}") from None
+    at = seen[:-1].clamp(max=drawn.shape[1] - 1)  # a step after the last token reveals none
+    each = (drawn[:, at] * seen.diff()).sum(-1) - known.sum(-1)
+    return each.mean().item(), (each.std() / len(each)**0.5).item() if len(each) > 1 else math.nan
+
+def _rows(name: str, curve, kind: str) -> torch.Tensor:
+    "The rows of a curve, (samples, n) float64; of a mean without sequences one row."
+    rows = getattr(curve, kind) if isinstance(curve, Curve) else None
+    if rows is None and kind == "surprise": raise ValueError(f"{name}={shown(curve)} holds no surprise")
+    if rows is None:
+        mean = curve.mean if isinstance(curve, Curve) else curve
+        rows = torch.as_tensor(np.asarray(check_reals(name, mean), float))[None]
+    if rows.ndim == 2 and rows.numel() and bool(rows.isfinite().all()): return rows.double()
+    raise ValueError(f"{name}={shown(curve)} must be a Curve or (n,) finite numbers")
 
 # %% ../nbs/10_theory.ipynb #19557ea8
 def sample_complexity(v: int,  # symbols

@@ -13,6 +13,7 @@ from refusals import NUMBERS, Call, Thing, failures, unfit
 
 from rhmdiff import core, diffusion, families, grammar, inference, theory
 from rhmdiff.grammar import HierarchicalGrammar
+from rhmdiff.sampling import Curve
 
 HUGE = 10**15  # of what no memory holds
 BEYOND = [10**400, Fraction(10**400, 3), HUGE]
@@ -46,6 +47,7 @@ X = LEVELS[-1]
 FLAT = torch.zeros(2, 4, 3)
 NAN = float("nan")
 INF = float("inf")
+KNOWN = theory.information_curve(G, 3, seed=0)
 
 
 def at(*value):
@@ -446,11 +448,16 @@ THEORY = [
          dict(grammar="object", samples="int", denoiser="object", seed="int"),
          dict(grammar=NO_GRAMMAR, samples=[0, HUGE, 10**400], denoiser=[lambda x, t: x], device=DEVICES),
          dict(denoiser=[None])),
-    Call(theory.unmasking_cost, dict(curve=torch.ones(2, 4), steps=2, exact=torch.ones(2, 4)),
-         dict(curve="tensor", steps="int", exact="tensor"),
-         dict(curve=[torch.tensor(1.), torch.ones(4).long()], steps=[0, HUGE, [1, 1, 0]],
-              exact=[torch.ones(4)]),
-         dict(exact=[None], curve=[torch.ones(1, 1, 1, 1, 1)], steps=[[1]])),
+    Call(theory.unmasking_cost, dict(curve=KNOWN, sizes=[2, 2], exact=KNOWN),
+         dict(curve="object", sizes="int", exact="object"),
+         dict(curve=[KNOWN.mean, KNOWN._replace(surprise=None)],
+              sizes=[0, HUGE, [1, 1, 0], [2, 1], [2, 0, 2]],
+              exact=[KNOWN.mean, Curve.of(*(x[1:] for x in KNOWN[2:])),
+                     KNOWN._replace(entropy=KNOWN.entropy * NAN)]),
+         dict(exact=[None])),
+    Call(theory.unmasking_cost, dict(curve=KNOWN.mean, sizes=2), dict(sizes="int"),
+         dict(curve=["text", None, 1., [], [[1.]], [NAN], ["a"], [True], object()],
+              sizes=[[1, 2]])),
     Call(theory.sample_complexity, dict(v=4, m=2, L=2), dict(v="int", m="int", L="int"),
          dict(v=[1, 10**400], m=[0, 10**400, 10**200], L=[0, HUGE, 10**400])),
     Call(theory.memorization_steps, dict(P=10, known=(10, 3)), {},

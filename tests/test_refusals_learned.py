@@ -191,7 +191,7 @@ def sampling_calls():
     back = {"process": NOISE, "denoiser": BAYES, "x_t": X_T, "t": 0.5, "steps": 2}
     kinds = {"process": "object", "denoiser": "object", "x_t": "symbols", "t": "times", "steps": "int",
              "sampler": "choice", "seed": "seed", "trajectory": "flag", "candidates": "int"}
-    steps = {"steps": [0, 10**12, [1., 0.5], [0., 1.], [1., "x", 0.], [NAN, 0.], "text"]}
+    steps = {"steps": [0, 10**12, [2, 1], [2, 0, 2], [1., 0.5], [0., 1.], [1., "x", 0.], [NAN, 0.], "text"]}
     more = steps | {"process": [BeliefProcess(4), UNIFORM], "denoiser": [*ANSWERS, BayesDenoiser],
                     "x_t": [X_T[:, :3]], "sampler": ["ddim", "tau_leaping"], "candidates": [0]}
     yield case(sampling.reverse, back, kinds | {"classes": "symbols", "classifier": "object"}, more,
@@ -201,7 +201,11 @@ def sampling_calls():
                {"classifier": [*ANSWERS[3:], lambda x, t: LOGITS], "candidates": [0, HUGE]},
                fine={"classifier": [None]})
     yield Call(sampling.tokens_seen, {"steps": 2, "n": 8}, {"steps": "int", "n": "int"},
-               {"steps": [0, HUGE, [1, 1, 0], [0.5, 0]], "n": [0, HUGE]}, fine={"steps": [[1]]})
+               {"steps": [0, HUGE, [1, 1, 0], [0.5, 0], [3, 3]], "n": [0, HUGE]})
+    yield Call(sampling.Curve.of, {"entropy": torch.ones(2, 3), "surprise": torch.ones(2, 3)},
+               {"entropy": "tensor", "surprise": "tensor"},
+               {"entropy": [torch.ones(3), torch.ones(0, 3), torch.ones(2, 3).long()],
+                "surprise": [torch.ones(2, 4), torch.ones(3)]})
     yield Call(sampling.best_schedule, {"curve": [1., 0.5], "steps": 1}, {"steps": "int"},
                {"curve": ["text", None, 1., [], [[1.]], [NAN], ["a"], [True], object()],
                 "steps": [0, 3, HUGE]})
