@@ -444,20 +444,23 @@ def status() -> None:
 
 _STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "stated cost")
 _STATES = """\
-fresh: made by this code and these parameters; stale: by others; missing: not made yet; damaged: unreadable.
+fresh: made by this code and these parameters; stale: by others; confirmed: by older code, but parts that this
+code made again are the same; missing: not made yet; damaged: unreadable.
 Times are as measured, on cores that may have been shared."""
 
 @rhm.command(epilog=CODES)
 @click.argument("experiment")
 @click.option("--seconds", default=30., show_default=True, help="Recorded time of the parts that are drawn.")
 @click.option("--seed", default=0, show_default=True, help="Of the draw.")
-def check(experiment: str, seconds: float, seed: int) -> None:
+@click.option("--confirm", is_flag=True, help="Record that results which are older than their code agree.")
+def check(experiment: str, seconds: float, seed: int, confirm: bool) -> None:
     "Make a seeded slice of the reference results of EXPERIMENT again, and compare."
     from rhmdiff import runs
     from rhmdiff.core import check_choice
     known = runs.experiments()
     x = known[check_choice("experiment", experiment, known)]
-    table = runs.recompute(x, runs.reference_folder()/x.name, seconds, seed)
+    compare = runs.confirm if confirm else runs.recompute
+    table = compare(x, runs.reference_folder()/x.name, seconds, seed)
     for row in table.to_dict("records"):
         told = "agrees" if row["agrees"] else "DIFFERS"
         click.echo(f"{told:8} {row['part']}: {row['worst']:.2g} (tolerance {row['rtol']:.2g})")

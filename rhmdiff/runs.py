@@ -5,9 +5,9 @@
 # %% auto #0
 __all__ = ['literal', 'read_as', 'settings', 'machine', 'provenance', 'part', 'code_of', 'Results', 'read_results', 'beside',
            'read_table', 'save_results', 'measure', 'parameters_of', 'duration', 'source_note', 'Claim', 'claims_table',
-           'Experiment', 'read_experiment', 'experiments', 'parts_of', 'status', 'reference_folder', 'recompute', 'Run',
-           'run', 'NotWritable', 'experiment_of', 'plan', 'read_grid', 'Outcome', 'walk', 'states', 'collect',
-           'save_tables', 'sweep', 'sweep_manifest', 'submit']
+           'Experiment', 'read_experiment', 'experiments', 'parts_of', 'status', 'reference_folder', 'recompute',
+           'confirm', 'Run', 'run', 'NotWritable', 'experiment_of', 'plan', 'read_grid', 'Outcome', 'walk', 'states',
+           'collect', 'save_tables', 'sweep', 'sweep_manifest', 'submit']
 
 # %% ../nbs/11_runs.ipynb #8c9fe0d9
 import ast
@@ -25,7 +25,8 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from functools import cache
 from importlib import metadata
 from numbers import Real
@@ -300,6 +301,7 @@ class Results:
     record: dict = field(repr=False)
     tables: dict[str, pd.DataFrame] = field(repr=False)
     changed: tuple[str, ...] = ()    # what in the code is no longer what made them
+    confirmed: bool = False          # yet parts that the code of today made again agree
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         "A copy of a table."
@@ -352,6 +354,10 @@ def _check_record(record: Mapping, *names: str) -> None:
     missing = [name for name in names if name not in record]
     if missing: raise ValueError(f"results have a record without {', '.join(missing)}")
 
+def _confirmed_by(record: Mapping) -> dict | None:
+    "The code by which parts were made again, and agreed; None where none were."
+    return record.get("confirmed", {}).get("code")
+
 def _checksum(file: Path) -> str: return hashlib.sha256(file.read_bytes()).hexdigest()[:16]
 
 # %% ../nbs/11_runs.ipynb #4bfba562
@@ -376,9 +382,13 @@ def save_results(folder: str | Path,                  # made where it is missing
     for name, table in tables.items():
         with atomic_path(folder/f"{name}.csv") as tmp: table.to_csv(tmp, index=False, lineterminator="\n")
     sums = {name: _checksum(folder/f"{name}.csv") for name in tables}
-    text = json.dumps({"format": FORMAT, **record, "tables": sums}, indent=1, ensure_ascii=False)
-    with atomic_path(folder/"run.json") as tmp: tmp.write_text(text + "\n", encoding="utf-8")
+    _write_record(folder, {"format": FORMAT, **record, "tables": sums})
     return folder
+
+def _write_record(folder: Path, record: dict) -> None:
+    "Write `run.json`, whole or not at all."
+    text = json.dumps(record, indent=1, ensure_ascii=False)
+    with atomic_path(folder/"run.json") as tmp: tmp.write_text(text + "\n", encoding="utf-8")
 
 # %% ../nbs/11_runs.ipynb #6f5c2141
 _LISTING: ContextVar[bool] = ContextVar("listing", default=False)
@@ -403,7 +413,7 @@ def measure(p: SimpleNamespace,     # the parameters, as `settings` gives them
         shown = read_results(p.show)
         _check_record(shown.record, "code")
         changed = tuple(k for k in code if shown.record["code"].get(k) != code[k])
-        return Results(shown.folder, shown.record, shown.tables, changed)
+        return Results(shown.folder, shown.record, shown.tables, changed, _confirmed_by(shown.record) == code)
     folder = Path(p.output)
     about = provenance(getattr(p, "device", "cpu"))
     start = time.monotonic()
@@ -475,6 +485,7 @@ def source_note(results: Results, name: str = "") -> str:
     made = f"measured on {r['when'][:10]} {where}, in {duration(r['seconds'])}"
     note = f"Results of the preset `{r['parameters']['preset']}`, {made}."
     if not results.changed: return note
+    if results.confirmed: return f"**These tables are older than their code**, but {_confirmation(r)}. {note}"
     what = ", ".join(f"`{x}`" for x in results.changed)
     again = f" `make reference EXP={name}` makes them anew." if name else ""
     return f"**These tables are older than their code, of which {what} has changed.**{again} {note}"
@@ -618,6 +629,8 @@ def _state(x: Experiment, folder: Path) -> dict:
     because = _changes(x, record)
     same = {"when": "when", "commit": "commit", "machine": "device_name", "seconds": "seconds"}
     row |= {"state": "stale" if because else "fresh", "because": ", ".join(because)}
+    if because and _confirmed_by(record) == x.code() and not _other_parameters(x, record):
+        row |= {"state": "confirmed", "because": _confirmation(record)}
     longest = max((y["seconds"] for y in record["parts"] if y["seconds"] is not None), default=None)
     row |= {"parts": len(record["parts"]), "longest_part": longest}
     return row | {column: record[name] for column, name in same.items()}
@@ -626,8 +639,20 @@ def _changes(x: Experiment, record: dict) -> list[str]:
     "What has changed since results were made: functions, and parameters of their preset."
     code = x.code()
     changed = [k for k in code if record["code"].get(k) != code[k]]
+    return changed + _other_parameters(x, record)
+
+def _other_parameters(x: Experiment, record: dict) -> list[str]:
+    "Parameters that the preset sets otherwise today."
     asked = json.loads(json.dumps(parameters_of(x.settings({"preset": record["parameters"]["preset"]}))))
-    return changed + [k for k in asked if record["parameters"].get(k) != asked[k]]
+    return [k for k in asked if record["parameters"].get(k) != asked[k]]
+
+def _confirmation(record: dict) -> str:
+    "What was made again by the code of today, in words."
+    found = record["confirmed"]
+    parts = f"{len(found['parts'])} of {len(record['parts'])} parts"
+    agree = f"agree to {found['worst']:.0e} of a column's largest value"
+    if not found["worst"]: agree = "are the same to the last digit"
+    return f"{parts}, made again on {found['when'][:10]} at commit `{found['commit'][:7]}`, {agree}"
 
 # %% ../nbs/11_runs.ipynb #5d970180
 def recompute(x: Experiment,
@@ -635,19 +660,38 @@ def recompute(x: Experiment,
               seconds: float = 30.,     # parts are drawn until this much of their recorded time is reached
               seed: int = 0,
              ) -> pd.DataFrame:         # part, agrees, worst (largest difference over the largest value)
-    "Make a seeded slice of the parts of some results again, and compare."
-    if not hasattr(x, "notebook") or not hasattr(x, "parameters"):
-        raise ValueError(f"x={x!r} must be an Experiment, as read_experiment makes it")
+    """Make a seeded slice of the parts of some results again, and compare.
+
+    Where a function has changed since, the slice has a part of it, the shortest one if no other fits."""
+    _check_experiment(x)
     check_number("seconds", seconds)
     check_int("seed", seed)
     results = read_results(folder)
     _check_record(results.record, "parts", "parameters", "seconds")
-    parts = {y.key: y for y in parts_of(x.notebook, x.parameters | results.record["parameters"])}
+    parts = _parts_of_record(x, results.record)
     known = [y for y in results.record["parts"] if y["key"] in parts]
     if not known: raise ValueError(f"{folder} has no part that the code of {x.name} would make today")
     usual = results.record["seconds"] / len(results.record["parts"])  # where the time of a part is not known
-    rows = [_compared(parts[y["key"]], y, results) for y in _slice(known, usual, seconds, seed)]
-    return pd.DataFrame(rows)
+    chosen = _slice(known, usual, seconds, seed)
+    for function in _changes(x, results.record):
+        own = [y for y in known if _function_of(y) == function]
+        if own and not any(y in chosen for y in own): chosen += _slice(own, usual, 0., seed)
+    return pd.DataFrame([_compared(parts[y["key"]], y, results) for y in chosen])
+
+def _check_experiment(x) -> None:
+    "A ValueError for what is no experiment."
+    if not hasattr(x, "notebook") or not hasattr(x, "parameters"):
+        raise ValueError(f"x={x!r} must be an Experiment, as read_experiment makes it")
+
+def _function_of(entry: dict) -> str:
+    "The function that made a part."
+    return entry["key"].rpartition("-")[0]
+
+def _parts_of_record(x: Experiment, record: dict) -> dict[str, Part]:
+    "The parts that the code of today would make, by the keys that the code of a record gave them."
+    then = record.get("code", {})
+    parts = parts_of(x.notebook, x.parameters | record["parameters"])
+    return {replace(y, code=then.get(y.function.__name__, y.code)).key: y for y in parts}
 
 # %% ../nbs/11_runs.ipynb #9b0999e8
 def _slice(entries: list[dict], usual: float, seconds: float, seed: int) -> list[dict]:
@@ -687,6 +731,39 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
         scale = np.nanmax(np.abs(y), initial=0.) or 1.
         worst = max(worst, float(np.nanmax(np.abs(x - y), initial=0.)) / scale)
     return worst
+
+# %% ../nbs/11_runs.ipynb #c0nf1rm1
+_ALIKE = 1e-6  # of the largest value of a column, whatever a part allows elsewhere
+
+def confirm(x: Experiment,
+            folder: str | Path,    # of its results
+            seconds: float = 30.,  # parts are drawn until this much of their recorded time is reached
+            seed: int = 0,
+           ) -> pd.DataFrame:      # as of `recompute`
+    """Record that results which are older than their code are what that code makes, on a slice of the parts.
+
+    ValueError where parameters or the list of parts have changed too, nothing has, the tree has changes, or
+    a part differs."""
+    _check_experiment(x)
+    record = read_results(folder).record
+    _check_record(record, "parts", "parameters", "seconds", "code")
+    name, about = f"folder={str(folder)!r}", provenance()
+    if other := _other_parameters(x, record): raise ValueError(f"{name} is of other {', '.join(other)}")
+    if {y["key"] for y in record["parts"]} != set(_parts_of_record(x, record)):
+        raise ValueError(f"{name} has other parts than the code of {x.name} makes today")
+    if record["code"] == x.code(): raise ValueError(f"{name} is fresh: there is nothing to confirm")
+    if about["modified"]: raise ValueError(f"{name}: the tree has changes; commit them first")
+    table = recompute(x, folder, seconds, seed)
+    apart = table[table.worst > _ALIKE]
+    if len(apart):
+        part, worst = apart.iloc[0][["part", "worst"]]
+        raise ValueError(f"{name}: {part}, made again, differs by {worst:.2g}; it must be measured anew")
+    record["confirmed"] = {
+        "code": x.code(), "commit": about["commit"], "when": datetime.now(UTC).isoformat(timespec="seconds"),
+        "parts": table.part.tolist(), "worst": float(table.worst.max())}
+    _write_record(Path(folder), record)
+    return table
+
 
 # %% ../nbs/11_runs.ipynb #dd755588
 @dataclass(frozen=True)
