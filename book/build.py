@@ -473,6 +473,7 @@ def state(x) -> list[str]:
     from rhmdiff.runs import duration
     if x.state in ("missing", "damaged"): return [f"**{x.state}**", *[""] * 5]
     state = x.state if x.state == "fresh" else f"**{x.state}**: {x.because}"
+    if x.state == "confirmed": state = f"confirmed: {x.because}"
     commit = f"`{x.commit[:7]}`" if isinstance(x.commit, str) else ""
     day = x.when[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
     return [state, day, commit, x.machine, str(int(x.parts)), duration(x.seconds)]

@@ -745,6 +745,8 @@ def confirm(x: Experiment,
     ValueError where parameters or the list of parts have changed too, nothing has, the tree has changes, or
     a part differs."""
     _check_experiment(x)
+    check_number("seconds", seconds)
+    check_int("seed", seed)
     record = read_results(folder).record
     _check_record(record, "parts", "parameters", "seconds", "code")
     name, about = f"folder={str(folder)!r}", provenance()

@@ -133,7 +133,7 @@ def test_states_of_all_experiments_are_listed(pages, book):
     listed = {Path(e["href"]).stem for e in table.select("a[href]")}
     assert listed == set(experiment_pages(pages)) - {"phase_transition_quick"}
     states = [row.find_all("td")[1].get_text().partition(":")[0] for row in table.select("tbody tr")]
-    assert set(states) <= {"fresh", "stale", "missing"}, "damaged results are no results"
+    assert set(states) <= {"fresh", "confirmed", "stale", "missing"}, "damaged results are no results"
 
 
 def test_solutions_are_folded_and_the_words_of_the_chapters_are_linked(pages, book):

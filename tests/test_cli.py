@@ -288,15 +288,16 @@ def test_states_are_listed_with_what_made_them_stale(rhm, monkeypatch):
     columns = (("state", "stale"), ("measured on", "2026"), ("machine", "x86"), ("stated cost", "1 min"))
     for column, text in columns:
         assert head.index(column) == lines[0].index(text)
-    assert all(f"{state}: " in told for state in ("fresh", "stale", "missing", "damaged"))
+    assert all(f"{state}: " in told for state in ("fresh", "stale", "confirmed", "missing", "damaged"))
 
 
 @pytest.mark.parametrize("agrees", [True, False])
-def test_a_slice_made_again_is_compared(rhm, monkeypatch, agrees):
+@pytest.mark.parametrize("by, flags", [("recompute", []), ("confirm", ["--confirm"])])
+def test_a_slice_made_again_is_compared(rhm, monkeypatch, agrees, by, flags):
     table = pd.DataFrame([dict(part="p k=1", agrees=agrees, worst=0.5, rtol=1e-6)])
     asked = []
-    monkeypatch.setattr(runs, "recompute", lambda *arguments: asked.append(arguments) or table)
-    code, said, told = rhm("check", "phases", "--seconds", "5", "--seed", "3")
+    monkeypatch.setattr(runs, by, lambda *arguments: asked.append(arguments) or table)
+    code, said, told = rhm("check", "phases", "--seconds", "5", "--seed", "3", *flags)
     assert asked[0][0].name == "phases" and asked[0][2:] == (5., 3)
     assert code == (cli.OK if agrees else cli.FAILED) and ("is not what is committed" in told) is not agrees
     assert said.split() == [("agrees" if agrees else "DIFFERS"), "p", "k=1:", "0.5", "(tolerance", "1e-06)"]

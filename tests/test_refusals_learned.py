@@ -576,6 +576,9 @@ def runs_calls(folder):
     yield case(runs.recompute, {"x": experiment, "folder": results, "seconds": 1., "seed": 0},
                {"x": "object", "folder": "path", "seconds": "number", "seed": "int"},
                {"folder": nowhere, "seconds": [-1]})
+    yield case(runs.confirm, {"x": experiment, "folder": results, "seconds": 1., "seed": 0},
+               {"x": "object", "folder": "path", "seconds": "number", "seed": "int"},
+               {"folder": [*nowhere, results], "seconds": [-1]})
     out = {"out": [folder/"out.txt", "", None, notebook]}
     yield case(runs.run, {"notebook": notebook, "parameters": {"seed": 0}, "out": folder/"out.ipynb"},
                {"notebook": "path", "parameters": "named", "out": "path", "progress": "flag",
