@@ -3,11 +3,15 @@ import importlib
 import inspect
 import pkgutil
 
+import numpy as np
 import pytest
+import torch
 
 import rhmdiff
+from rhmdiff import sampling, theory
 from rhmdiff.diffusion import BeliefProcess, DiffusionProcess, MaskingProcess, UniformProcess
 from rhmdiff.grammar import HierarchicalGrammar
+from rhmdiff.models import BayesDenoiser
 from rhmdiff.training import Gap, History
 
 # name -> the parameters that calls may name, in order
@@ -38,7 +42,14 @@ CONTRACT = {
     "theory.critical_noise": ["v", "m", "s"],
     "theory.correlation_exponent": ["v", "m", "s"],
     "theory.population_dynamics": ["shape", "process", "t", "size", "seed"],
+    "theory.typical_growth": ["v", "m", "s", "grammars", "L", "seed"],
+    "theory.information_curve": ["grammar", "samples", "seed"],
+    "theory.unmasking_cost": ["curve", "sizes"],
+    "sampling.best_schedule": ["curve", "steps"],
+    "models.LocalDenoiser": ["grammar", "process", "height"],
+    "models.RungDenoiser": ["grammar", "process", "k"],
     "runs.run": ["notebook", "parameters", "out"],
+    "runs.sweep": ["notebook", "grid", "out", "scheduler", "workers"],
 }
 METHODS = {
     HierarchicalGrammar: {
@@ -83,12 +94,29 @@ def test_processes_have_one_protocol(process):
 def test_attributes_and_results():
     grammar = HierarchicalGrammar.random(4, 2, 2, 2)
     for name in ATTRIBUTES: assert hasattr(grammar, name), name
-    from rhmdiff import inference, observables, theory, thesis
+    from rhmdiff import inference, observables, thesis
     assert inference.Beliefs._fields == ("levels", "log_z")
     assert Gap._fields == ("mean", "se", "by_time") and "table" in History._fields
     assert observables.Transition._fields[:3] == ("t", "width", "se")
     assert theory.Prediction._fields == ("mean", "se")
     for name in THESIS: assert set(getattr(thesis, name)) >= {"rules", "root_symbols"}
+
+
+def test_a_schedule_goes_from_the_curve_into_the_sampler():
+    "Sizes of the best schedule, what they cost, and the samples that they make."
+    grammar = HierarchicalGrammar.random(4, 2, 2, 3, seed=0)
+    curve = theory.information_curve(grammar, samples=32, seed=0)
+    assert curve._fields[:2] == ("mean", "se") and curve.mean.dtype == curve.se.dtype == np.float64
+    assert curve.mean.shape == curve.se.shape == (grammar.n_leaves,)
+    sizes = sampling.best_schedule(curve, 3)
+    assert len(sizes) == 3 and sum(sizes) == grammar.n_leaves
+    nats, se = theory.unmasking_cost(curve, sizes)
+    assert nats > 0 and se > 0
+    process = MaskingProcess(4)
+    x_t = process.sample(torch.zeros(5, grammar.n_leaves, dtype=torch.long), 1.)
+    states = sampling.reverse(process, BayesDenoiser(grammar, process), x_t, 1., sizes, "unmask", 0, True)
+    masks = [int(process.noised(x).sum()) // 5 for x in states]
+    assert [a - b for a, b in zip(masks, masks[1:])] == sizes
 
 
 def test_every_module_says_what_is_public():
