@@ -6,9 +6,9 @@
 __all__ = ['mean_field_map', 'mean_field_slope', 'phase', 'fixed_point', 'critical_noise', 'correlation_exponent',
            'mean_field_by_depth', 'mean_field_noise_at', 'mean_field_changes', 'Prediction', 'population_dynamics',
            'class_reconstruction_by_depth', 'class_reconstruction_by_height', 'leaf_messages', 'messages_above',
-           'TypicalGrowth', 'typical_growth', 'leaf_covariance', 'signal_to_noise', 'curvature_time',
-           'noise_information', 'condensation_time', 'agreement_law', 'source_weight', 'information_curve',
-           'unmasking_cost', 'sample_complexity', 'memorization_steps']
+           'Growth', 'typical_growth', 'leaf_covariance', 'signal_to_noise', 'curvature_time', 'noise_information',
+           'condensation_time', 'agreement_law', 'source_weight', 'information_curve', 'unmasking_cost',
+           'sample_complexity', 'memorization_steps']
 
 # %% ../nbs/10_theory.ipynb #94c0fccd
 import itertools
@@ -609,7 +609,7 @@ def _hint_above(rules: torch.Tensor,  # (grammars, v, m, s) productions of a lev
     return out - out.mean(-2, keepdim=True)
 
 # %% ../nbs/10_theory.ipynb #b67a2f05
-class TypicalGrowth(NamedTuple):
+class Growth(NamedTuple):
     """What a level does to a small disturbance of all leaves of deep grammars; `_se`: standard errors.
 
     The growth in the median grammar, and the share of grammars that shrink it. `_average`: the growth in one
@@ -651,11 +651,11 @@ def _deviation(x: torch.Tensor) -> tuple[float, float]:
 # %% ../nbs/10_theory.ipynb #38df0ee1
 @checked
 def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, symbols per production
-                   L: int = 32,             # depth; the growth is taken over its upper half
                    grammars: int = 500,     # random ones
+                   L: int = 32,             # depth; the growth is taken over its upper half
                    seed: int = 0,
                    device: str | torch.device = "auto",
-                  ) -> TypicalGrowth:
+                  ) -> Growth:
     """Growth a level of a doubt and of a hint in the median random grammar, and on average over rules.
 
     In the median grammar 0 where they die out. Products of random linear maps: their typical growth is a
@@ -680,11 +680,11 @@ def typical_growth(v: int, m: int, s: int,  # symbols, productions per symbol, s
             logs[k, l] = size.log()
             states[k] = torch.where(size > 0, 1 / size, 0.)[:, None, None] * new
     found = [_growth_found(log) for log in logs.cpu()]
-    return TypicalGrowth(*found[0][:3], *found[1][:3], *found[0][3:], *found[1][3:])
+    return Growth(*found[0][:3], *found[1][:3], *found[0][3:], *found[1][3:])
 
 def _growth_found(log: torch.Tensor,  # (L, grammars): log of the growth in each level, -inf from death on
                  ) -> list[float]:
-    "What `TypicalGrowth` says of a doubt or of a hint."
+    "What `Growth` says of a doubt or of a hint."
     upper = log[len(log) // 2:]
     living = torch.cat([torch.ones_like(log[:1]), log[:-1].exp()]) > 0
     # random rules treat all symbols alike: whatever the state, its size grows by one number on average
