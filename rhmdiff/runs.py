@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextvars import ContextVar
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -213,20 +213,26 @@ _MACHINERY = ("rhmdiff.runs", "rhmdiff.plots", "rhmdiff.engine.parts", "rhmdiff.
 
 def part(function: Callable,   # (**arguments) -> {name: DataFrame or list of rows}; defined at the top level
          rtol: float = 1e-6,   # to which a computation elsewhere agrees, relative to a column's largest value
+         not_compared: Sequence[str] = (),  # columns that need not agree elsewhere
          **arguments,          # ready for JSON; `device` does not count
         ) -> Part:
     """A call that makes tables, to be made by `measure`.
 
     If the function has an argument `scratch`, it is given a folder for checkpoints that is kept until the
-    part is done. A ValueError where the function reads the notebook's parameters, or does not take these."""
+    part is done. A training that goes on until its loss is below a bound takes other steps on a processor
+    that adds in another order: `not_compared` is for such columns. A ValueError where the function reads the
+    notebook's parameters, or does not take these."""
     if not isinstance(function, FunctionType) or function.__name__ == "<lambda>":
         raise ValueError(f"function={function!r} must be a function with a name, defined at the top level")
     check_number("rtol", rtol, 0., 1e3)
+    listed = isinstance(not_compared, Sequence) and not isinstance(not_compared, str | bytes)
+    if not listed or not all(isinstance(name, str) for name in not_compared):
+        raise ValueError(f"not_compared={not_compared!r} must be a list of columns")
     found = _reached(_home(function), function.__name__)
     if found.stopped:
         names = ", ".join(sorted(found.stopped))
         raise ValueError(f"{function.__name__} reads {names}, the parameters; pass it what it needs")
-    return Part(function, arguments, found.hash, rtol)
+    return Part(function, arguments, found.hash, rtol, not_compared)
 
 # %% ../nbs/11_runs.ipynb #be069af9
 @cache
@@ -354,6 +360,10 @@ def _check_record(record: Mapping, *names: str) -> None:
     missing = [name for name in names if name not in record]
     if missing: raise ValueError(f"results have a record without {', '.join(missing)}")
 
+def _keys(record: Mapping) -> list[str]:
+    "The keys of the parts of a record."
+    return [y["key"] for y in record.get("parts", ())]
+
 def _confirmed_by(record: Mapping) -> dict | None:
     "The code by which parts were made again, and agreed; None where none were."
     return record.get("confirmed", {}).get("code")
@@ -413,6 +423,7 @@ def measure(p: SimpleNamespace,     # the parameters, as `settings` gives them
         shown = read_results(p.show)
         _check_record(shown.record, "code")
         changed = tuple(k for k in code if shown.record["code"].get(k) != code[k])
+        if changed == ("parts",) and _keys(shown.record) == [x.key for x in parts]: changed = ()
         return Results(shown.folder, shown.record, shown.tables, changed, _confirmed_by(shown.record) == code)
     folder = Path(p.output)
     about = provenance(getattr(p, "device", "cpu"))
@@ -639,6 +650,7 @@ def _changes(x: Experiment, record: dict) -> list[str]:
     "What has changed since results were made: functions, and parameters of their preset."
     code = x.code()
     changed = [k for k in code if record["code"].get(k) != code[k]]
+    if changed == ["parts"] and list(_parts_of_record(x, record)) == _keys(record): changed = []
     return changed + _other_parameters(x, record)
 
 def _other_parameters(x: Experiment, record: dict) -> list[str]:
@@ -712,7 +724,9 @@ def _compared(part: Part, entry: dict, results: Results) -> dict:
         made = {name: read_table(Path(d)/f"{name}.csv") for name, table in made.items() if len(table)}
     def apart(name: str, first: int, last: int) -> float:
         if name not in made: return 0. if first == last else float("inf")  # without rows, without columns
-        return _apart(made[name], results[name].iloc[first:last])
+        here, there = (table.drop(columns=list(part.not_compared), errors="ignore")
+                       for table in (made[name], results[name].iloc[first:last]))
+        return _apart(here, there)
     rows = {name: span for name, span in entry["rows"].items() if name != "seconds"}  # no clock agrees
     worst = max(apart(name, *span) for name, span in rows.items())
     return {"part": entry["part"], "agrees": worst <= part.rtol, "worst": worst, "rtol": part.rtol}

@@ -11,7 +11,7 @@ import inspect
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -32,6 +32,7 @@ class Part:
     arguments: Mapping
     code: str = ""             # hash of the function and of what it reaches
     rtol: float = 1e-6         # to which a second computation agrees, relative to a column's largest value
+    not_compared: Sequence[str] = ()  # columns that need not agree elsewhere, as when a training stopped
     described: dict = field(init=False)
 
     def __post_init__(self):
