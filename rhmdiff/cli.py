@@ -438,8 +438,9 @@ def status() -> None:
     name, state, when, took, machine = (max(len(line[k]) for line in lines) for k in range(5))
     for line, because in zip(lines, ["", *(text(x["because"]) for x in rows)]):
         a, b, c, d, e, cost = line
+        if b == "stale": because = f"because of {because}"
         click.echo(f"{a:{name}}  {b:{state}}  {c:{when}}  {d:>{took}}  {e:{machine}}  {cost}")
-        if because: click.echo(f"{'':{name}}  because of {because}")
+        if because: click.echo(f"{'':{name}}  {because}")
     click.echo(_STATES, err=True)
 
 _STATUS = ("experiment", "state", "measured on", "its parts took", "machine", "stated cost")

@@ -742,8 +742,9 @@ def _apart(a: pd.DataFrame, b: pd.DataFrame) -> float:
             continue
         x, y = x.astype(float), y.astype(float)
         if (np.isnan(x) != np.isnan(y)).any(): return float("inf")
-        scale = np.nanmax(np.abs(y), initial=0.) or 1.
-        worst = max(worst, float(np.nanmax(np.abs(x - y), initial=0.)) / scale)
+        scale = np.abs(y[np.isfinite(y)]).max(initial=0.) or 1.
+        apart = np.abs(np.subtract(x, y, where=x != y, out=np.zeros_like(x)))  # infinities may be the same
+        worst = max(worst, float(np.nanmax(apart, initial=0.)) / scale)
     return worst
 
 # %% ../nbs/11_runs.ipynb #c0nf1rm1
