@@ -355,10 +355,10 @@ def read_table(file: str | Path) -> pd.DataFrame:
     except (ValueError, OSError) as why:
         raise ValueError(f"file={str(file)!r} cannot be read: {why}") from None
 
-def _check_record(record: Mapping, *names: str) -> None:
+def _check_record(record: Mapping, *names: str, of: str = "results have") -> None:
     "A ValueError where a record of results lacks something."
     missing = [name for name in names if name not in record]
-    if missing: raise ValueError(f"results have a record without {', '.join(missing)}")
+    if missing: raise ValueError(f"{of} a record without {', '.join(missing)}")
 
 def _keys(record: Mapping) -> list[str]:
     "The keys of the parts of a record."
@@ -679,7 +679,7 @@ def recompute(x: Experiment,
     check_number("seconds", seconds)
     check_int("seed", seed)
     results = read_results(folder)
-    _check_record(results.record, "parts", "parameters", "seconds")
+    _check_record(results.record, "parts", "parameters", "seconds", of=f"folder={str(folder)!r} has")
     parts = _parts_of_record(x, results.record)
     known = [y for y in results.record["parts"] if y["key"] in parts]
     if not known: raise ValueError(f"{folder} has no part that the code of {x.name} would make today")
@@ -763,8 +763,8 @@ def confirm(x: Experiment,
     check_number("seconds", seconds)
     check_int("seed", seed)
     record = read_results(folder).record
-    _check_record(record, "parts", "parameters", "seconds", "code")
     name, about = f"folder={str(folder)!r}", provenance()
+    _check_record(record, "parts", "parameters", "seconds", "code", of=f"{name} has")
     if other := _other_parameters(x, record): raise ValueError(f"{name} is of other {', '.join(other)}")
     if {y["key"] for y in record["parts"]} != set(_parts_of_record(x, record)):
         raise ValueError(f"{name} has other parts than the code of {x.name} makes today")
